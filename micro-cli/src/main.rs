@@ -1,0 +1,3 @@
+//! The command `micro`.
+
+fn main() {}

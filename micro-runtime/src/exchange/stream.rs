@@ -1,0 +1,172 @@
+//! The two halves of an exchange: [`Incoming`] and [`Outgoing`].
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::broken::{Broken, Why, reset};
+use super::head::{Head, OutFields, OutHead};
+
+/// A part of what the peer sends. After [`Frame::Trailers`], and where [`Incoming::poll_frame`] gives `None`,
+/// the peer has ended its side.
+#[derive(Debug)]
+pub enum Frame {
+    /// Some bytes, in the pieces in which the engine has them.
+    Data(Bytes),
+    /// The trailers.
+    Trailers(Head),
+}
+
+/// What an engine does to receive; one box per exchange, none per frame.
+pub(crate) trait Receive: Send {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Broken>>;
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>>;
+    fn release(&mut self, bytes: usize);
+}
+
+/// What an engine does to send; one box per exchange, none per frame.
+pub(crate) trait Transmit: Send {
+    fn head(&mut self, head: OutHead, end: bool) -> Result<(), Broken>;
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>>;
+    fn data(&mut self, bytes: Bytes, end: bool) -> Result<(), Broken>;
+    fn trailers(&mut self, fields: OutFields) -> Result<(), Broken>;
+    fn reset(&mut self, code: u32);
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
+}
+
+/// The receiving half. Dropping it before the peer's end cancels the exchange (reset code CANCEL); on a
+/// server that has sent its whole reply it only says that the rest is not wanted (NO_ERROR).
+pub struct Incoming(Box<dyn Receive>);
+
+// ===== impl Incoming =====
+
+impl Incoming {
+    pub(crate) fn new(receive: impl Receive + 'static) -> Incoming {
+        Incoming(Box::new(receive))
+    }
+
+    /// Client: the reply's head. Informational (1xx) heads are skipped. On a server it fails: the head came
+    /// with the [`Exchange`](super::Exchange).
+    ///
+    /// # Errors
+    /// The exchange broke.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Broken>> {
+        self.0.poll_head(cx)
+    }
+
+    /// The next frame; `None` at the peer's end.
+    ///
+    /// # Errors
+    /// The exchange broke.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
+        self.0.poll_frame(cx)
+    }
+
+    /// Gives window back for data that was taken: the peer may send as much again. What is not released
+    /// stays charged to the peer.
+    pub fn release(&mut self, bytes: usize) {
+        self.0.release(bytes);
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Incoming")
+    }
+}
+
+/// The sending half. Dropping it unfinished resets the exchange: CANCEL on a client, INTERNAL_ERROR on a
+/// server. Nothing that it does writes: it queues, and the connection flushes once a turn.
+pub struct Outgoing(Half);
+
+enum Half {
+    Engine(Box<dyn Transmit>),
+    /// The whole request went out with its head: nothing is left to send, nothing to allocate.
+    Finished,
+}
+
+// ===== impl Outgoing =====
+
+impl Outgoing {
+    pub(crate) fn new(transmit: impl Transmit + 'static) -> Outgoing {
+        Outgoing(Half::Engine(Box::new(transmit)))
+    }
+
+    /// The half of an exchange whose sending side ended with its head.
+    #[must_use]
+    pub fn finished() -> Outgoing {
+        Outgoing(Half::Finished)
+    }
+
+    /// Server: sends the reply's head, once; `end` makes it the whole reply (trailers-only).
+    ///
+    /// # Errors
+    /// The exchange broke, or a head was sent before.
+    pub fn head(&mut self, head: OutHead, end: bool) -> Result<(), Broken> {
+        match &mut self.0 {
+            Half::Engine(engine) => engine.head(head, end),
+            Half::Finished => Err(over()),
+        }
+    }
+
+    /// Ready when something may be sent, with how many bytes the window and the send queue take now.
+    ///
+    /// # Errors
+    /// The exchange broke.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+        match &mut self.0 {
+            Half::Engine(engine) => engine.poll_ready(cx),
+            Half::Finished => Poll::Ready(Err(over())),
+        }
+    }
+
+    /// Queues bytes; `end` ends this side. More than [`Outgoing::poll_ready`] gave is kept until the window
+    /// opens.
+    ///
+    /// # Errors
+    /// The exchange broke.
+    pub fn data(&mut self, bytes: Bytes, end: bool) -> Result<(), Broken> {
+        match &mut self.0 {
+            Half::Engine(engine) => engine.data(bytes, end),
+            Half::Finished => Err(over()),
+        }
+    }
+
+    /// Ends this side with trailers.
+    ///
+    /// # Errors
+    /// The exchange broke.
+    pub fn trailers(self, fields: OutFields) -> Result<(), Broken> {
+        match self.0 {
+            Half::Engine(mut engine) => engine.trailers(fields),
+            Half::Finished => Err(over()),
+        }
+    }
+
+    /// Resets the exchange, both ways.
+    pub fn reset(self, code: u32) {
+        if let Half::Engine(mut engine) = self.0 {
+            engine.reset(code);
+        }
+    }
+
+    /// Ready when the peer has reset the exchange or the connection is gone: whoever works on it should stop.
+    /// Pending for ever on a finished half.
+    pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        match &mut self.0 {
+            Half::Engine(engine) => engine.poll_closed(cx),
+            Half::Finished => Poll::Pending,
+        }
+    }
+}
+
+fn over() -> Broken {
+    Broken::new(Why::Reset(reset::STREAM_CLOSED)).with_detail("this side of the exchange has ended")
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outgoing")
+    }
+}

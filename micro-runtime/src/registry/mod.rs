@@ -1,0 +1,115 @@
+//! Service discovery: the [`Registry`] trait, and what it speaks of.
+
+mod types;
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use crate::exchange::BoxFuture;
+
+pub use types::{Action, Endpoint, Event, Node, Service, Value};
+
+/// Where services are made known and found.
+///
+/// The model is go-micro's: a [`Service`] has a name, a version, endpoints and nodes. Implementations keep
+/// whatever connection they need themselves; every method may be called at any time, at once and in any
+/// order. Dropping a future gives the request up.
+pub trait Registry: Send + Sync + 'static {
+    /// Its name as in `MICRO_REGISTRY` and in log lines, such as `mdns`.
+    fn name(&self) -> &'static str;
+
+    /// Makes a service's nodes known, or refreshes them, for `ttl`; zero means without an end. Registering
+    /// what is there already renews it and takes over what changed.
+    fn register(
+        &self,
+        service: &Service,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Takes a service's nodes out. That they are not there is no error.
+    fn deregister(&self, service: &Service) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// A service's versions with their nodes. An empty list is the answer "there is none", which is not the
+    /// error "I could not find out".
+    fn get(&self, name: &str) -> impl Future<Output = Result<Vec<Service>, Error>> + Send;
+
+    /// Every service; a registry that knows only names gives services without nodes.
+    fn list(&self) -> impl Future<Output = Result<Vec<Service>, Error>> + Send;
+
+    /// What happens from now on, to one service or to all.
+    fn watch(&self, name: Option<&str>) -> impl Future<Output = Result<Watcher, Error>> + Send;
+}
+
+/// The events of a [`Registry::watch`]; dropping it ends the watch.
+pub struct Watcher(mpsc::Receiver<Result<Event, Error>>);
+
+// ===== impl Watcher =====
+
+impl Watcher {
+    /// A watcher over a channel: what an implementation's task sends is what its user gets. Dropping the
+    /// sender ends the watch; the sender finds out when the watcher is dropped.
+    #[must_use]
+    pub fn from_channel(receiver: mpsc::Receiver<Result<Event, Error>>) -> Watcher {
+        Watcher(receiver)
+    }
+
+    /// The next event; `None` when the registry has ended the watch. After an error the watch goes on if it
+    /// can, and gives `None` if it cannot.
+    pub async fn next(&mut self) -> Option<Result<Event, Error>> {
+        self.0.recv().await
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watcher")
+    }
+}
+
+/// [`Registry`] as an object, which builders keep; every registry is one.
+pub(crate) trait DynRegistry: Send + Sync + 'static {
+    fn name(&self) -> &'static str;
+    fn register<'a>(
+        &'a self,
+        service: &'a Service,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), Error>>;
+    fn deregister<'a>(&'a self, service: &'a Service) -> BoxFuture<'a, Result<(), Error>>;
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Service>, Error>>;
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Service>, Error>>;
+    fn watch<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, Result<Watcher, Error>>;
+}
+
+impl<R: Registry> DynRegistry for R {
+    fn name(&self) -> &'static str {
+        Registry::name(self)
+    }
+
+    fn register<'a>(
+        &'a self,
+        service: &'a Service,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(Registry::register(self, service, ttl))
+    }
+
+    fn deregister<'a>(&'a self, service: &'a Service) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(Registry::deregister(self, service))
+    }
+
+    fn get<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Vec<Service>, Error>> {
+        Box::pin(Registry::get(self, name))
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Service>, Error>> {
+        Box::pin(Registry::list(self))
+    }
+
+    fn watch<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, Result<Watcher, Error>> {
+        Box::pin(Registry::watch(self, name))
+    }
+}

@@ -1,0 +1,1 @@
+//! Generates Rust code for micro from .proto files.
