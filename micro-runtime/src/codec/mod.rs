@@ -4,6 +4,7 @@
 //! on its messages, and a message without our JSON mapping works too. Which table a message gets is said
 //! once, in its method's descriptor, by a marker: [`ProstJson`] or [`Prost`].
 
+pub(crate) mod frame;
 mod proto;
 
 use std::fmt;

@@ -19,6 +19,12 @@ impl Options {
         Options::default()
     }
 
+    /// Writes the proto's names.
+    #[must_use]
+    pub fn proto_names(self, _: bool) -> Options {
+        self
+    }
+
     /// Appends a message.
     ///
     /// # Errors

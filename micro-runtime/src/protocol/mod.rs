@@ -1,0 +1,3 @@
+//! Calls ⇄ exchanges: the protocols that a call can travel in.
+
+pub(crate) mod grpc;
