@@ -1,0 +1,3 @@
+module peers/common
+
+go 1.26
