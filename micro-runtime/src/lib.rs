@@ -1,7 +1,5 @@
 //! The runtime of micro: discovery, balancing, RPC server and client.
 
-extern crate self as micro_runtime;
-
 pub mod codec;
 mod context;
 mod deadline;
@@ -13,6 +11,7 @@ mod metadata;
 pub mod method;
 mod protocol;
 pub mod registry;
+pub mod server;
 mod status;
 mod stream;
 
@@ -20,9 +19,37 @@ pub use context::Context;
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
 pub use metadata::Metadata;
+pub use server::Server;
 pub use status::{Code, OrStatus, Result, Status};
 pub use stream::{Inbound, Outbound};
 
 pub use bytes;
 pub use prost;
 pub use prost_types;
+
+/// What generated code needs beside the public interface; nothing here is meant for people.
+#[doc(hidden)]
+pub mod __private {
+    /// Names the oldest runtime that code of this generator compiles with: a compiler that cannot find it
+    /// tells which version of `micro-runtime` is needed.
+    pub const REQUIRES_MICRO_RUNTIME_0_1: () = ();
+}
+
+/// Includes what `protoc_gen_micro::compile_protos` generated in `build.rs`.
+///
+/// `include_proto!()` includes everything: the code of files without a package here, and each package as
+/// nested modules (`a.b.v1` as `a::b::v1`). `include_proto!("a.b.v1")` includes the code of one package here.
+#[macro_export]
+macro_rules! include_proto {
+    () => {
+        ::core::include!(::core::concat!(::core::env!("OUT_DIR"), "/_micro.rs"));
+    };
+    ($package:literal) => {
+        ::core::include!(::core::concat!(
+            ::core::env!("OUT_DIR"),
+            "/",
+            $package,
+            ".rs"
+        ));
+    };
+}

@@ -35,6 +35,7 @@ pub(crate) struct MessageReader {
     frames: Deframer,
     ended: bool,
     trailers: Option<Head>,
+    taken: u64,
 }
 
 // ===== impl MessageReader =====
@@ -47,7 +48,13 @@ impl MessageReader {
             frames: Deframer::new(limit),
             ended: false,
             trailers: None,
+            taken: 0,
         }
+    }
+
+    /// How many bytes have come; it grows while the peer is alive.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// The exchange's receiving half, for its head.
@@ -74,6 +81,7 @@ impl MessageReader {
             }
             match ready!(self.body.poll_frame(cx)) {
                 Some(Ok(Frame::Data(bytes))) => {
+                    self.taken += bytes.len() as u64;
                     self.body.release(bytes.len());
                     self.frames.push(bytes);
                 }
