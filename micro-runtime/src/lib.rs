@@ -14,6 +14,7 @@ pub mod registry;
 pub mod server;
 mod status;
 mod stream;
+pub mod transport;
 
 pub use context::Context;
 pub use deadline::Deadline;

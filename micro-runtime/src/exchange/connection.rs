@@ -1,6 +1,7 @@
 //! [`Connection`]: a client's end of a connection, whatever the engine.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,10 @@ use super::serve::BoxFuture;
 use super::stream::{Incoming, Outgoing};
 
 /// What an engine does for a client.
+#[expect(
+    clippy::result_large_err,
+    reason = "what was not sent is given back as it is, without an allocation"
+)]
 pub(crate) trait Dialled: Send + Sync + 'static {
     fn try_open(
         &self,
@@ -86,6 +91,10 @@ impl Connection {
     ///
     /// # Errors
     /// What was given comes back unsent if the connection takes no exchange now.
+    #[expect(
+        clippy::result_large_err,
+        reason = "what was not sent is given back as it is, without an allocation"
+    )]
     pub fn try_open(
         &self,
         head: OutHead,
@@ -101,10 +110,11 @@ impl Connection {
         self.0.load()
     }
 
-    /// Waits until something of [`Connection::load`] changes: a slot is freed, the peer's settings come, it
-    /// drains or closes. Returns at once if it is closed.
-    pub async fn changed(&self) {
-        self.0.changed().await;
+    /// Resolves when something of [`Connection::load`] has changed since this was called, not since it was
+    /// first polled: a slot was freed, the peer's settings came, it drains or is closed. Resolves at once if it
+    /// is closed.
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.0.changed()
     }
 
     /// Takes no more exchanges, and closes when those that are open are over.

@@ -128,12 +128,24 @@ impl Slot {
     }
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Span {
     start: u32,
     end: u32,
-    /// An empty value is a value: absence needs a mark of its own.
-    present: bool,
+}
+
+// ===== impl Span =====
+
+impl Span {
+    /// Nothing is there: an empty value is a value, and absence needs a mark of its own.
+    const ABSENT: Span = Span {
+        start: u32::MAX,
+        end: u32::MAX,
+    };
+
+    fn is_present(self) -> bool {
+        self.start != u32::MAX
+    }
 }
 
 /// The head that a peer sent: a request's, a reply's, or trailers. One block of bytes, and where each part
@@ -201,7 +213,7 @@ impl Head {
     #[must_use]
     pub fn get(&self, slot: Slot) -> Option<&[u8]> {
         let span = self.slots[slot as usize];
-        span.present.then(|| self.bytes(span))
+        span.is_present().then(|| self.bytes(span))
     }
 
     /// The same as text; `None` if it is absent or not UTF-8.
@@ -240,7 +252,7 @@ impl Head {
 impl fmt::Debug for Head {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Head");
-        if self.path.present {
+        if self.path.is_present() {
             out.field("verb", &self.verb).field("path", &self.path());
         }
         if self.status != 0 {
@@ -273,9 +285,9 @@ impl HeadBuilder {
                 verb,
                 status,
                 block: Bytes::new(),
-                path: Span::default(),
-                authority: Span::default(),
-                slots: [Span::default(); Slot::COUNT],
+                path: Span::ABSENT,
+                authority: Span::ABSENT,
+                slots: [Span::ABSENT; Slot::COUNT],
                 rest: Vec::new(),
             },
             block: BytesMut::with_capacity(capacity),
@@ -292,7 +304,7 @@ impl HeadBuilder {
 
     /// Adds one of the fixed fields.
     pub fn slot(&mut self, slot: Slot, value: &[u8]) {
-        if self.head.slots[slot as usize].present {
+        if self.head.slots[slot as usize].is_present() {
             self.other(slot.name(), value);
         } else {
             self.head.slots[slot as usize] = self.put(value);
@@ -310,12 +322,8 @@ impl HeadBuilder {
         self.block.put_slice(bytes);
         // Every engine limits a head to far less than 4 GiB; a longer one loses its last fields.
         match (u32::try_from(start), u32::try_from(self.block.len())) {
-            (Ok(start), Ok(end)) => Span {
-                start,
-                end,
-                present: true,
-            },
-            _ => Span::default(),
+            (Ok(start), Ok(end)) => Span { start, end },
+            _ => Span::ABSENT,
         }
     }
 

@@ -35,24 +35,50 @@ pub(crate) trait Transmit: Send {
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
 }
 
-/// The receiving half. Dropping it before the peer's end cancels the exchange (reset code CANCEL); on a
-/// server that has sent its whole reply it only says that the rest is not wanted (NO_ERROR).
-pub struct Incoming(Box<dyn Receive>);
+/// The receiving half. On a client, dropping it before the peer's end cancels the exchange (reset code
+/// CANCEL). On a server it says that the rest is not wanted: what still comes is thrown away, the reply goes
+/// on, and once that is whole the peer is told to send no more (NO_ERROR).
+pub struct Incoming(Source);
+
+enum Source {
+    Engine(Box<dyn Receive>),
+    /// Everything was there when the exchange began: nothing is left to receive, nothing to allocate.
+    Whole(Bytes),
+    /// It never began.
+    Broken(Broken),
+}
 
 // ===== impl Incoming =====
 
 impl Incoming {
     pub(crate) fn new(receive: impl Receive + 'static) -> Incoming {
-        Incoming(Box::new(receive))
+        Incoming(Source::Engine(Box::new(receive)))
     }
 
-    /// Client: the reply's head. Informational (1xx) heads are skipped. On a server it fails: the head came
+    /// Data that came whole, with the peer's end.
+    #[must_use]
+    pub fn whole(data: Bytes) -> Incoming {
+        Incoming(Source::Whole(data))
+    }
+
+    /// An exchange that did not begin: everything asked of it gives this.
+    #[must_use]
+    pub fn broken(broken: Broken) -> Incoming {
+        Incoming(Source::Broken(broken))
+    }
+
+    /// Client: the reply's head, once. Informational (1xx) heads are skipped. On a server it fails: the head came
     /// with the [`Exchange`](super::Exchange).
     ///
     /// # Errors
     /// The exchange broke.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, Broken>> {
-        self.0.poll_head(cx)
+        match &mut self.0 {
+            Source::Engine(engine) => engine.poll_head(cx),
+            Source::Whole(_) => Poll::Ready(Err(Broken::new(Why::Protocol)
+                .with_detail("the head of a request comes with its exchange"))),
+            Source::Broken(broken) => Poll::Ready(Err(broken.clone())),
+        }
     }
 
     /// The next frame; `None` at the peer's end.
@@ -60,13 +86,20 @@ impl Incoming {
     /// # Errors
     /// The exchange broke.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
-        self.0.poll_frame(cx)
+        match &mut self.0 {
+            Source::Engine(engine) => engine.poll_frame(cx),
+            Source::Whole(data) if data.is_empty() => Poll::Ready(None),
+            Source::Whole(data) => Poll::Ready(Some(Ok(Frame::Data(std::mem::take(data))))),
+            Source::Broken(broken) => Poll::Ready(Some(Err(broken.clone()))),
+        }
     }
 
     /// Gives window back for data that was taken: the peer may send as much again. What is not released
     /// stays charged to the peer.
     pub fn release(&mut self, bytes: usize) {
-        self.0.release(bytes);
+        if let Source::Engine(engine) = &mut self.0 {
+            engine.release(bytes);
+        }
     }
 }
 

@@ -1,0 +1,442 @@
+//! The client's end of an HTTP/2 connection.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
+use tokio::sync::Notify;
+
+use super::client_stream::{Call, Hold, Reply, Request};
+use super::error::broken;
+use super::head;
+use super::turn::{Signal, Tap, Task, come_back};
+use crate::exchange::{
+    BoxFuture, Broken, ConnInfo, Connection, Dialled, HttpVersion, Incoming, Io, Load, NotOpened,
+    NotOpenedWhy, OutHead, Outgoing, Processed, State, Why,
+};
+use crate::transport::ClientLimits;
+
+/// What the engine takes for the peer's maximum until the peer has said one. Nothing that a peer can say.
+const UNKNOWN: usize = usize::MAX - 1;
+
+const OPEN: u8 = 0;
+const DRAINING: u8 = 1;
+const CLOSED: u8 = 2;
+
+/// Makes a connection to a peer that speaks HTTP/2, over a byte stream that reaches it; waits for its
+/// greeting, so that a peer that speaks something else is found out before any call is sent.
+///
+/// The connection runs in a task of its own, spawned here: it reads, and what the calls of many tasks have
+/// queued it writes together. Dropping the future closes the byte stream.
+///
+/// # Errors
+/// The peer does not answer in HTTP/2 within [`ClientLimits::connect_timeout`], or at all. Nothing was
+/// processed.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub async fn connect(
+    io: Io,
+    mut info: ConnInfo,
+    limits: &ClientLimits,
+) -> Result<Connection, Broken> {
+    info.version = HttpVersion::Http2;
+    let task = Task::new();
+    let calls = Signal::new(&task);
+    let waker = Waker::from(Arc::clone(&calls));
+    let tap = Tap::new(io, &task);
+
+    let greeting = async {
+        let mut handshake = pin!(builder(limits).handshake::<_, Bytes>(tap));
+        let (send, h2) = poll_fn(|cx| {
+            task.enter(cx);
+            task.leave();
+            handshake.as_mut().poll(&mut Context::from_waker(&waker))
+        })
+        .await
+        .map_err(|error| broken(&error))?;
+        let mut driver = Driver {
+            h2,
+            waker: waker.clone(),
+            calls,
+            task: Arc::clone(&task),
+            shared: Arc::new(Shared {
+                info,
+                send: Mutex::new(Some(send)),
+                in_flight: AtomicUsize::new(0),
+                maximum: AtomicUsize::new(UNKNOWN),
+                most: limits.http2.max_concurrent_streams as usize,
+                state: AtomicU8::new(OPEN),
+                changed: Notify::new(),
+                waiting: AtomicUsize::new(0),
+            }),
+            gathered: false,
+        };
+        poll_fn(|cx| driver.greet(cx)).await?;
+        Ok(driver)
+    };
+    let driver = match tokio::time::timeout(limits.connect_timeout, greeting).await {
+        Ok(greeted) => greeted.map_err(Broken::unprocessed)?,
+        Err(_) => {
+            return Err(Broken::new(Why::Timeout).unprocessed().with_detail(format!(
+                "expected the HTTP/2 greeting of a server within {:?}, found none",
+                limits.connect_timeout
+            )));
+        }
+    };
+    let client = Client(Arc::clone(&driver.shared));
+    tokio::spawn(driver);
+    Ok(Connection::new(Arc::new(client)))
+}
+
+fn builder(limits: &ClientLimits) -> h2::client::Builder {
+    let http2 = &limits.http2;
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_max_send_streams(UNKNOWN)
+        .initial_window_size(http2.stream_window)
+        .initial_connection_window_size(http2.connection_window)
+        .data_frame_budget(http2.data_frame_budget)
+        .max_frame_size(http2.max_frame_size)
+        .max_header_list_size(http2.max_header_list_size)
+        .max_send_buffer_size(http2.max_send_buffer_size)
+        // It counts, for the life of the connection, what arrives for streams that were given up and
+        // forgotten: thousands of cancelled calls would end it (hyperium/h2#856).
+        .max_local_error_reset_streams(None)
+        .max_concurrent_reset_streams(limits.max_concurrent_reset_streams);
+    builder
+}
+
+/// The task of a connection.
+struct Driver {
+    h2: h2::client::Connection<Tap, Bytes>,
+    /// What `h2` wakes: `calls`.
+    waker: Waker,
+    /// Raised when a call queued something, or gave window back.
+    calls: Arc<Signal>,
+    task: Arc<Task>,
+    shared: Arc<Shared>,
+    /// Whether this turn was put off already, for other calls to come first.
+    gathered: bool,
+}
+
+/// What the task and the handles share.
+#[derive(Debug)]
+struct Shared {
+    info: ConnInfo,
+    /// Opens streams. Gone when it is to open no more: then the engine says goodbye after the last stream.
+    send: Mutex<Option<SendRequest<Bytes>>>,
+    in_flight: AtomicUsize,
+    /// What the peer allows.
+    maximum: AtomicUsize,
+    /// What this side allows.
+    most: usize,
+    state: AtomicU8,
+    changed: Notify,
+    /// How many wait for a change: without one, nobody is notified.
+    waiting: AtomicUsize,
+}
+
+type Opened = Result<(ResponseFuture, SendStream<Bytes>), h2::Error>;
+
+/// The handles' side; with the last of them the connection says goodbye.
+struct Client(Arc<Shared>);
+
+/// A place among the exchanges of a connection, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<Shared>);
+
+struct Waiting<'a>(&'a Shared);
+
+// ===== impl Driver =====
+
+impl Driver {
+    /// Runs until the peer's settings are there.
+    fn greet(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.task.enter(cx);
+        self.calls.take();
+        let polled = Pin::new(&mut self.h2).poll(&mut Context::from_waker(&self.waker));
+        self.task.leave();
+        match polled {
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(broken(&error))),
+            Poll::Ready(Ok(())) => {
+                return Poll::Ready(Err(Broken::new(Why::Closed)
+                    .with_detail("the peer closed the connection without a greeting")));
+            }
+            Poll::Pending => {}
+        }
+        if self.look() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.calls.is_raised() {
+            come_back(cx);
+        }
+        Poll::Pending
+    }
+
+    /// Takes over what the peer has said; whether its settings are there.
+    fn look(&mut self) -> bool {
+        let maximum = self.h2.max_concurrent_send_streams();
+        let shared = &self.shared;
+        if shared.maximum.swap(maximum, Ordering::SeqCst) != maximum {
+            shared.notify();
+        }
+        if shared.state.load(Ordering::SeqCst) == OPEN {
+            // Fails once the peer has said goodbye, or has gone. A clone remembers no stream that it would
+            // wait for.
+            let send = shared.send().clone();
+            let goodbye = send.is_some_and(|mut send| {
+                let ready = send.poll_ready(&mut Context::from_waker(Waker::noop()));
+                matches!(ready, Poll::Ready(Err(_)))
+            });
+            if goodbye {
+                shared.drain();
+            }
+        }
+        maximum != UNKNOWN
+    }
+
+    fn turn(&mut self) -> Poll<()> {
+        // Woken by one of several calls: the others that are ready come first, so that all of them leave
+        // together. A call that is alone does not wait.
+        if !self.gathered
+            && self.calls.is_raised()
+            && self.shared.in_flight.load(Ordering::SeqCst) > 1
+        {
+            self.gathered = true;
+            return Poll::Pending;
+        }
+        self.gathered = false;
+        self.calls.take();
+        match Pin::new(&mut self.h2).poll(&mut Context::from_waker(&self.waker)) {
+            Poll::Pending => {
+                self.look();
+                Poll::Pending
+            }
+            Poll::Ready(ended) => {
+                if let Err(error) = ended {
+                    tracing::debug!(peer = %self.shared.info.peer, %error, "a connection broke");
+                }
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.task.enter(cx);
+        let polled = self.turn();
+        self.task.leave();
+        if polled.is_pending() && self.calls.is_raised() {
+            come_back(cx);
+        }
+        polled
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.state.store(CLOSED, Ordering::SeqCst);
+        self.shared.send().take();
+        self.shared.notify();
+    }
+}
+
+// ===== impl Shared =====
+
+impl Shared {
+    fn send(&self) -> MutexGuard<'_, Option<SendRequest<Bytes>>> {
+        // Held for a call's opening, which never waits.
+        self.send.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notify(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Opens no more; without what opens streams, the engine ends after the last one.
+    fn drain(&self) {
+        let was = self
+            .state
+            .compare_exchange(OPEN, DRAINING, Ordering::SeqCst, Ordering::SeqCst);
+        if was.is_ok() {
+            self.send().take();
+            self.notify();
+        }
+    }
+
+    fn maximum(&self) -> usize {
+        self.maximum.load(Ordering::SeqCst).min(self.most)
+    }
+
+    fn state(&self) -> State {
+        match self.state.load(Ordering::SeqCst) {
+            OPEN => State::Open,
+            DRAINING => State::Draining,
+            _ => State::Closed,
+        }
+    }
+
+    /// Opens a stream, if streams are opened at all. The outer error says what was wrong with the head.
+    fn open(&self, head: &OutHead, end: bool) -> Result<Option<Opened>, String> {
+        let request = head::to_request(head)?;
+        let mut send = self.send();
+        let Some(send) = send.as_mut() else {
+            return Ok(None);
+        };
+        let opened = send.send_request(request, end);
+        // At the peer's maximum the handle remembers the last stream that it opened, and refuses to open
+        // another until that one was written. How many may be open is decided by `slot`, and a clone
+        // remembers nothing.
+        if matches!(&opened, Err(error) if error.reason().is_none() && !error.is_io()) {
+            *send = send.clone();
+            return Ok(Some(send.send_request(head::to_request(head)?, end)));
+        }
+        Ok(Some(opened))
+    }
+
+    /// Takes a place, if there is one.
+    fn slot(self: &Arc<Self>) -> Option<Slot> {
+        let maximum = self.maximum();
+        self.in_flight
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |taken| {
+                (taken < maximum).then_some(taken + 1)
+            })
+            .ok()?;
+        Some(Slot(Arc::clone(self)))
+    }
+
+    /// Why nothing can be opened, if that is so whatever is in flight.
+    fn refusal(&self) -> Option<NotOpenedWhy> {
+        match self.state() {
+            State::Open => None,
+            State::Draining => Some(NotOpenedWhy::Draining),
+            State::Closed => Some(NotOpenedWhy::Closed),
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.0.notify();
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+// ===== impl Client =====
+
+impl Dialled for Client {
+    fn try_open(
+        &self,
+        head: OutHead,
+        first: Option<Bytes>,
+        end: bool,
+    ) -> Result<(Outgoing, Incoming), NotOpened> {
+        let shared = &self.0;
+        if let Some(why) = shared.refusal() {
+            return Err(NotOpened { why, head, first });
+        }
+        let Some(slot) = shared.slot() else {
+            let why = NotOpenedWhy::Full;
+            return Err(NotOpened { why, head, first });
+        };
+        let opened = match shared.open(&head, end && first.is_none()) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => {
+                let why = shared.refusal().unwrap_or(NotOpenedWhy::Closed);
+                return Err(NotOpened { why, head, first });
+            }
+            Err(why) => return Ok(never(why)),
+        };
+        let (response, mut stream) = match opened {
+            Ok(opened) => opened,
+            // The peer has said goodbye, the connection is gone, or its stream numbers are used up.
+            Err(error) => {
+                tracing::debug!(peer = %shared.info.peer, %error, "a connection takes no more calls");
+                shared.drain();
+                let why = shared.refusal().unwrap_or(NotOpenedWhy::Draining);
+                return Err(NotOpened { why, head, first });
+            }
+        };
+        if let Some(bytes) = first {
+            // It fails only if the stream was closed meanwhile; the reply's half says why.
+            let _ = stream.send_data(bytes, end);
+        }
+        Ok(if end {
+            let hold = Hold::Alone { _slot: slot };
+            (
+                Outgoing::finished(),
+                Incoming::new(Reply::new(response, hold)),
+            )
+        } else {
+            let call = Arc::new(Call::new(stream, slot));
+            let hold = Hold::Shared(Arc::clone(&call));
+            (
+                Outgoing::new(Request::new(call)),
+                Incoming::new(Reply::new(response, hold)),
+            )
+        })
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            in_flight: self.0.in_flight.load(Ordering::SeqCst),
+            maximum: self.0.maximum(),
+            state: self.0.state(),
+        }
+    }
+
+    fn changed(&self) -> BoxFuture<'_, ()> {
+        let shared = &*self.0;
+        shared.waiting.fetch_add(1, Ordering::SeqCst);
+        let waiting = Waiting(shared);
+        // Counts notifications from here on, not from its first poll.
+        let changed = shared.changed.notified();
+        Box::pin(async move {
+            let _waiting = waiting;
+            if shared.state() != State::Closed {
+                changed.await;
+            }
+        })
+    }
+
+    fn drain(&self) {
+        self.0.drain();
+    }
+
+    fn info(&self) -> &ConnInfo {
+        &self.0.info
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.send().take();
+    }
+}
+
+/// An exchange that cannot be sent, to anybody.
+fn never(why: String) -> (Outgoing, Incoming) {
+    let broken = Broken {
+        processed: Processed::No,
+        ..Broken::new(Why::Protocol).with_detail(why)
+    };
+    (Outgoing::finished(), Incoming::broken(broken))
+}

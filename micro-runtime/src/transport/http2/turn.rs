@@ -1,0 +1,182 @@
+//! The turns of a connection's task: who woke it, and how it waits for others to be ready.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::exchange::Io;
+
+/// The task of a connection. A wake-up that comes from within its own turn costs nothing.
+#[derive(Debug)]
+pub(super) struct Task {
+    waker: Mutex<Waker>,
+    in_turn: AtomicBool,
+}
+
+/// One of the reasons to wake a [`Task`]: raised by whoever wakes it, lowered by the task.
+#[derive(Debug)]
+pub(super) struct Signal {
+    raised: AtomicBool,
+    task: Arc<Task>,
+}
+
+/// The byte stream of a connection. It wakes the task itself, whatever waker it is polled with, so that a
+/// readable socket is told from a stream that was written to.
+#[derive(Debug)]
+pub(super) struct Tap {
+    io: Io,
+    task: Arc<Task>,
+    heard: Arc<AtomicBool>,
+}
+
+// ===== impl Task =====
+
+impl Task {
+    pub(super) fn new() -> Arc<Task> {
+        Arc::new(Task {
+            waker: Mutex::new(Waker::noop().clone()),
+            in_turn: AtomicBool::new(false),
+        })
+    }
+
+    fn waker(&self) -> Waker {
+        // Cloned, not borrowed: nothing foreign runs under the lock.
+        self.waker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Begins a turn.
+    pub(super) fn enter(&self, cx: &Context<'_>) {
+        {
+            let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            if !waker.will_wake(cx.waker()) {
+                waker.clone_from(cx.waker());
+            }
+        }
+        self.in_turn.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends a turn. Signals must be looked at once more afterwards.
+    pub(super) fn leave(&self) {
+        self.in_turn.store(false, Ordering::SeqCst);
+    }
+}
+
+// ===== impl Signal =====
+
+impl Signal {
+    pub(super) fn new(task: &Arc<Task>) -> Arc<Signal> {
+        Arc::new(Signal {
+            raised: AtomicBool::new(false),
+            task: Arc::clone(task),
+        })
+    }
+
+    pub(super) fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::SeqCst)
+    }
+
+    /// Lowers it; whether it was raised.
+    pub(super) fn take(&self) -> bool {
+        self.raised.swap(false, Ordering::SeqCst)
+    }
+
+    pub(super) fn raise(&self) {
+        // Either this sees that the turn is over, or the end of the turn sees the signal.
+        if !self.raised.swap(true, Ordering::SeqCst) && !self.task.in_turn.load(Ordering::SeqCst) {
+            self.task.waker().wake();
+        }
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.raise();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.raise();
+    }
+}
+
+/// Has the task polled again, behind every task that is ready now.
+pub(super) fn come_back(cx: &mut Context<'_>) {
+    // The first poll of this future hands the waker to the scheduler, which wakes it when it has run out of
+    // other work or a few dozen tasks have passed; nothing is lost with the future. Waking the task by hand
+    // would put it before the tasks that it is to wait for, or wake a sleeping worker for it.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
+// ===== impl Tap =====
+
+impl Tap {
+    pub(super) fn new(io: Io, task: &Arc<Task>) -> Tap {
+        Tap {
+            io,
+            task: Arc::clone(task),
+            heard: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// Set whenever bytes arrive.
+    pub(super) fn heard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.heard)
+    }
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let waker = self.task.waker();
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.io).poll_read(&mut Context::from_waker(&waker), buf);
+        if buf.filled().len() > before {
+            self.heard.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let waker = self.task.waker();
+        Pin::new(&mut self.io).poll_write(&mut Context::from_waker(&waker), buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let waker = self.task.waker();
+        Pin::new(&mut self.io).poll_write_vectored(&mut Context::from_waker(&waker), bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waker = self.task.waker();
+        Pin::new(&mut self.io).poll_flush(&mut Context::from_waker(&waker))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let waker = self.task.waker();
+        Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(&waker))
+    }
+}

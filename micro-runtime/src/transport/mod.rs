@@ -1,0 +1,32 @@
+//! Connections: bytes below, exchanges above.
+//!
+//! Engines carry [exchanges](crate::exchange) over a byte stream, or without one:
+//!
+//! | engine | server | client |
+//! |---|---|---|
+//! | HTTP/2 | [`http2::serve`] | [`http2::connect`] |
+
+pub mod http2;
+mod limits;
+
+pub use limits::{ClientLimits, ServerLimits};
+
+use crate::exchange::Broken;
+
+/// How a server's connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Closed {
+    /// The peer closed it, with everything answered.
+    ByPeer,
+    /// It was drained: everything was answered, and goodbye was said.
+    Drained,
+    /// It was cut by [`DrainState::Closing`](crate::exchange::DrainState::Closing).
+    Cut,
+    /// It had no exchange for [`ServerLimits::idle_timeout`].
+    Idle,
+    /// The peer gave no sign of life within [`ServerLimits::keep_alive`].
+    Unanswered,
+    /// It broke, or the peer broke the protocol.
+    Broken(Broken),
+}

@@ -1,0 +1,66 @@
+//! The engines, each as a way to make a pair.
+
+use std::sync::Arc;
+
+use micro_runtime::exchange::{BoxFuture, ConnInfo, Connection, Drainer, Io, PeerAddr, Serve};
+use micro_runtime::transport::{ClientLimits, Closed, ServerLimits, http2};
+use tokio::task::JoinHandle;
+
+/// Both ends of a connection.
+pub(crate) struct Pair {
+    pub(crate) connection: Connection,
+    pub(crate) drainer: Drainer,
+    /// The server's side, and how it ended.
+    pub(crate) server: JoinHandle<Closed>,
+}
+
+/// An engine.
+pub(crate) trait Rig: Sync {
+    fn pair_with(
+        &self,
+        app: Arc<dyn Serve>,
+        server: ServerLimits,
+        client: ClientLimits,
+    ) -> BoxFuture<'_, Pair>;
+
+    fn pair(&self, app: Arc<dyn Serve>) -> BoxFuture<'_, Pair> {
+        self.pair_with(app, ServerLimits::new(), ClientLimits::new())
+    }
+}
+
+pub(crate) struct Http2InMemory;
+
+impl Rig for Http2InMemory {
+    fn pair_with(
+        &self,
+        app: Arc<dyn Serve>,
+        server: ServerLimits,
+        client: ClientLimits,
+    ) -> BoxFuture<'_, Pair> {
+        Box::pin(async move {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            http2_pair(Io::new(near), Io::new(far), app, server, client).await
+        })
+    }
+}
+
+async fn http2_pair(
+    near: Io,
+    far: Io,
+    app: Arc<dyn Serve>,
+    server: ServerLimits,
+    client: ClientLimits,
+) -> Pair {
+    let (drainer, drain) = Drainer::new();
+    let info = ConnInfo::new(PeerAddr::Local, PeerAddr::Local);
+    let theirs = info.clone();
+    let server = tokio::spawn(async move { http2::serve(far, theirs, &server, app, drain).await });
+    let connection = http2::connect(near, info, &client)
+        .await
+        .expect("the server greets");
+    Pair {
+        connection,
+        drainer,
+        server,
+    }
+}
