@@ -11,6 +11,7 @@ mod metadata;
 pub mod method;
 mod protocol;
 pub mod registry;
+pub mod selector;
 pub mod server;
 mod status;
 mod stream;

@@ -1,5 +1,8 @@
 //! Service discovery: the [`Registry`] trait, and what it speaks of.
 
+pub(crate) mod cache;
+mod fixed;
+mod memory;
 mod types;
 
 use std::fmt;
@@ -11,6 +14,8 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 use crate::exchange::BoxFuture;
 
+pub use fixed::Fixed;
+pub use memory::Memory;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 
 /// Where services are made known and found.

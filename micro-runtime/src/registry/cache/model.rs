@@ -1,0 +1,268 @@
+//! [`Model`]: what is known of one service, and the rules by which answers and events change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Fate;
+use crate::registry::{Action, Event, Node, Service};
+
+/// How long a node stays that an answer no longer names, although nobody said it left: twice the time for
+/// which services register (90 s), so that one lost renewal costs no node.
+pub(super) const GRACE: Duration = Duration::from_secs(180);
+
+/// The most nodes of one service that are taken in. What a registry says is input from outside.
+const MAX_NODES: usize = 65_536;
+
+/// A node and the version of the service it runs; the service in it has no nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Known {
+    pub(crate) node: Arc<Node>,
+    pub(crate) service: Arc<Service>,
+}
+
+/// A node is the same as long as its id and its address are.
+type Key = (String, String);
+
+#[derive(Debug)]
+struct Record {
+    known: Known,
+    /// Set while the registry does not name the node and it is kept all the same.
+    kept_until: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    records: BTreeMap<Key, Record>,
+    /// What was last said of each version, so that all of its nodes share one copy.
+    versions: BTreeMap<String, Arc<Service>>,
+}
+
+// ===== impl Model =====
+
+impl Model {
+    /// The nodes in the order of their ids.
+    pub(super) fn nodes(&self) -> Vec<Known> {
+        self.records
+            .values()
+            .map(|record| record.known.clone())
+            .collect()
+    }
+
+    /// Whether there are nodes that the registry does not name.
+    pub(super) fn keeps_any(&self) -> bool {
+        self.records
+            .values()
+            .any(|record| record.kept_until.is_some())
+    }
+
+    /// Takes over the answer to a query; says whether anything changed.
+    ///
+    /// A node that the answer leaves out goes at once if it cannot be reached, and stays for [`GRACE`] if it
+    /// was last seen to work. Of one that is neither, the answer is believed, unless it takes every node of
+    /// two or more, or more than half of them at once: then the registry is more likely to be ill than the
+    /// service (Nacos calls this empty-list protection).
+    pub(super) fn answer(
+        &mut self,
+        services: Vec<Service>,
+        now: Instant,
+        fate: &dyn Fn(&Node) -> Fate,
+    ) -> bool {
+        let listed = self
+            .records
+            .values()
+            .filter(|record| record.kept_until.is_none())
+            .count();
+        let mut changed = false;
+        let mut named = BTreeSet::new();
+        for mut service in services {
+            let nodes = std::mem::take(&mut service.nodes);
+            let (service, _) = self.version(service);
+            for node in nodes {
+                if node.address.is_empty() || named.len() >= MAX_NODES {
+                    continue;
+                }
+                let key = key(&node);
+                changed |= self.put(key.clone(), node, &service);
+                named.insert(key);
+            }
+        }
+        let missing = self
+            .records
+            .iter()
+            .filter(|(key, record)| record.kept_until.is_none() && !named.contains(*key))
+            .count();
+        let doubtful = listed >= 2 && missing * 2 > listed;
+        let before = self.records.len();
+        self.records.retain(|key, record| {
+            if named.contains(key) {
+                return true;
+            }
+            match (fate(&record.known.node), record.kept_until) {
+                (Fate::Dead, _) => false,
+                (_, Some(until)) => now < until,
+                (Fate::Unknown, None) if !doubtful => false,
+                (Fate::Unknown | Fate::Alive, None) => {
+                    record.kept_until = Some(now + GRACE);
+                    true
+                }
+            }
+        });
+        self.forget_versions();
+        changed | (before != self.records.len())
+    }
+
+    /// Takes over an event; says whether anything changed. What an event says left, left.
+    pub(super) fn event(&mut self, event: Event) -> bool {
+        let Event {
+            action,
+            mut service,
+        } = event;
+        let nodes = std::mem::take(&mut service.nodes);
+        if action == Action::Delete {
+            return self.delete(&service, &nodes);
+        }
+        let (service, differs) = self.version(service);
+        let mut changed = false;
+        for node in nodes {
+            if node.address.is_empty() {
+                continue;
+            }
+            let key = key(&node);
+            if !node.id.is_empty() {
+                // The node has moved: its former address is nobody's.
+                let moved: Vec<Key> = self
+                    .with_id(&node.id)
+                    .filter(|other| **other != key)
+                    .cloned()
+                    .collect();
+                for other in moved {
+                    changed |= self.records.remove(&other).is_some();
+                }
+            }
+            if self.records.len() >= MAX_NODES && !self.records.contains_key(&key) {
+                continue;
+            }
+            changed |= self.put(key, node, &service);
+        }
+        if differs {
+            // Other nodes of the version have what is now said of the version, as in go-micro's cache.
+            for record in self.records.values_mut() {
+                let known = &mut record.known;
+                if known.service.version == service.version
+                    && !Arc::ptr_eq(&known.service, &service)
+                {
+                    known.service = Arc::clone(&service);
+                    changed = true;
+                }
+            }
+        }
+        if self.versions.len() > self.records.len() {
+            self.forget_versions();
+        }
+        changed
+    }
+
+    /// Removes kept nodes whose grace is over or that turned out dead; says whether there were any.
+    pub(super) fn prune(&mut self, now: Instant, fate: &dyn Fn(&Node) -> Fate) -> bool {
+        let before = self.records.len();
+        self.records.retain(|_, record| match record.kept_until {
+            None => true,
+            Some(until) => now < until && fate(&record.known.node) != Fate::Dead,
+        });
+        before != self.records.len()
+    }
+
+    /// The shared copy of what is said of a version, and whether it differs from what was said before.
+    fn version(&mut self, service: Service) -> (Arc<Service>, bool) {
+        match self.versions.get(&service.version) {
+            Some(shared) if **shared == service => (Arc::clone(shared), false),
+            _ => {
+                let shared = Arc::new(service);
+                self.versions
+                    .insert(shared.version.clone(), Arc::clone(&shared));
+                (shared, true)
+            }
+        }
+    }
+
+    fn forget_versions(&mut self) {
+        let Model { records, versions } = self;
+        if versions.len() > 1 || records.is_empty() {
+            let used: BTreeSet<&str> = records
+                .values()
+                .map(|record| record.known.service.version.as_str())
+                .collect();
+            versions.retain(|version, _| used.contains(version.as_str()));
+        }
+    }
+
+    fn put(&mut self, key: Key, node: Node, service: &Arc<Service>) -> bool {
+        match self.records.get_mut(&key) {
+            Some(record) => {
+                record.kept_until = None;
+                let same_node = *record.known.node == node;
+                let same_service =
+                    Arc::ptr_eq(&record.known.service, service) || record.known.service == *service;
+                if !same_node {
+                    record.known.node = Arc::new(node);
+                }
+                if !same_service {
+                    record.known.service = Arc::clone(service);
+                }
+                !(same_node && same_service)
+            }
+            None => {
+                let known = Known {
+                    node: Arc::new(node),
+                    service: Arc::clone(service),
+                };
+                self.records.insert(
+                    key,
+                    Record {
+                        known,
+                        kept_until: None,
+                    },
+                );
+                true
+            }
+        }
+    }
+
+    /// A deletion that names no node means every node of the version, or of the service if it names no
+    /// version either (go-micro v6 cache: "delete with no nodes").
+    fn delete(&mut self, service: &Service, nodes: &[Node]) -> bool {
+        let before = self.records.len();
+        if nodes.is_empty() {
+            let version = &service.version;
+            self.records.retain(|_, record| {
+                !version.is_empty() && record.known.service.version != *version
+            });
+        }
+        for node in nodes {
+            // Some registries name the node by its id alone when it goes.
+            if node.address.is_empty() {
+                let gone: Vec<Key> = self.with_id(&node.id).cloned().collect();
+                for key in gone {
+                    self.records.remove(&key);
+                }
+            } else {
+                self.records.remove(&key(node));
+            }
+        }
+        before != self.records.len()
+    }
+
+    fn with_id<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Key> {
+        self.records
+            .range((id.to_owned(), String::new())..)
+            .map(|(key, _)| key)
+            .take_while(move |key| key.0 == id)
+    }
+}
+
+fn key(node: &Node) -> Key {
+    (node.id.clone(), node.address.clone())
+}

@@ -1,0 +1,488 @@
+//! The task of one service: its watch, its queries, its clock.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::{Fate, Shared, Stale, View, lock};
+use crate::error::{Error, ErrorKind};
+use crate::registry::{Event, Node, Service, Watcher};
+
+/// The longest that a registry may take over one request. A registry with rules of its own (mDNS gives up
+/// after 1.5 s) is done long before.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Between queries while a watch stands: the life of an entry in go-micro's cache (registry/cache, 1 min).
+const REFRESH_WATCHED: Duration = Duration::from_secs(60);
+
+/// Between queries of a registry that offers no watch.
+const REFRESH_UNWATCHED: Duration = Duration::from_secs(15);
+
+/// After an error: 100 ms, growing as gRPC's connection back-off does (× 1.6), but no further than what lets
+/// a call succeed within 2 s of the registry's return.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_FACTOR: f64 = 1.6;
+const BACKOFF_MAX: Duration = Duration::from_millis(1500);
+
+/// The longest pause before a watch is opened again. A query that succeeds after an outage ends it.
+const WATCH_BACKOFF_MAX: Duration = Duration::from_secs(15);
+
+/// Every pause is up to this much shorter or longer, so that clients which lost a registry together do not
+/// come back together (gRPC connection back-off, Consul's wait/16).
+const JITTER: f64 = 0.2;
+
+/// A watch that lasted this long was well; the next one is opened without delay.
+const WATCH_WELL: Duration = Duration::from_secs(10);
+
+/// Changes that follow a published one this closely are published together.
+const PUBLISH_GAP: Duration = Duration::from_millis(100);
+
+/// The least time between the starts of two queries that callers asked for.
+const QUERY_GAP: Duration = Duration::from_millis(100);
+
+/// While nodes are kept that the registry does not name, how often they are looked at.
+const PRUNE: Duration = Duration::from_secs(5);
+
+/// How long a service may go without a call before its task goes to sleep (gRPC's channel idle time-out).
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+/// Events that come while a query is under way are applied again after its answer, which may be older. More
+/// than this many, and the query is made once more instead.
+const REPLAY_MAX: usize = 1024;
+
+/// Marks the entry as having a task, until dropped: at the task's end, or with the runtime.
+pub(super) struct Running(Arc<Shared>);
+
+/// Runs until idle. Dropping the future at any point is safe: what is known lies in [`Shared`].
+pub(super) async fn run(running: Running, poked: mpsc::Receiver<()>) {
+    let mut driver = Driver::new(Arc::clone(&running.0), poked);
+    while let Some(step) = driver.next().await {
+        driver.take(step);
+    }
+}
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+enum Watch {
+    /// It is being opened.
+    Opening(Boxed<Result<Watcher, Error>>),
+    Open {
+        watcher: Watcher,
+        since: Instant,
+    },
+    /// It failed, and is opened again then.
+    Closed(Instant),
+    /// The registry offers none.
+    Unsupported,
+}
+
+enum Step {
+    Opened(Result<Watcher, Error>),
+    Event(Option<Result<Event, Error>>),
+    Answer(Result<Vec<Service>, Error>),
+    Poked,
+    Time,
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    poked: mpsc::Receiver<()>,
+    watch: Watch,
+    watch_backoff: Backoff,
+    query: Option<Boxed<Result<Vec<Service>, Error>>>,
+    query_started: Instant,
+    query_backoff: Backoff,
+    /// Events since the query started.
+    replay: Vec<Event>,
+    /// The answer of the query under way will be too old.
+    query_again: bool,
+    next_query: Instant,
+    /// When the pause after an error ends; callers do not shorten it.
+    not_before: Instant,
+    published: Instant,
+    publish_at: Option<Instant>,
+    prune_at: Option<Instant>,
+    last_used: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+// ===== impl Running =====
+
+impl Running {
+    pub(super) fn new(shared: Arc<Shared>) -> Running {
+        shared.running.store(true, Ordering::Release);
+        Running(shared)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.querying.store(false, Ordering::SeqCst);
+        self.0.running.store(false, Ordering::Release);
+    }
+}
+
+// ===== impl Driver =====
+
+impl Driver {
+    fn new(shared: Arc<Shared>, poked: mpsc::Receiver<()>) -> Driver {
+        let now = Instant::now();
+        let watch = Watch::Opening(open(&shared));
+        Driver {
+            shared,
+            poked,
+            watch,
+            watch_backoff: Backoff::new(WATCH_BACKOFF_MAX),
+            query: None,
+            query_started: now,
+            query_backoff: Backoff::new(BACKOFF_MAX),
+            replay: Vec::new(),
+            query_again: false,
+            next_query: now,
+            not_before: now,
+            published: now,
+            publish_at: None,
+            prune_at: None,
+            last_used: now,
+            sleep: Box::pin(sleep_until(now)),
+        }
+    }
+
+    /// Waits for the next thing to do; `None` when nobody uses the service.
+    async fn next(&mut self) -> Option<Step> {
+        let now = Instant::now();
+        if self.shared.used.swap(false, Ordering::Relaxed) {
+            self.last_used = now;
+        } else if now.duration_since(self.last_used) >= IDLE {
+            tracing::debug!(service = %self.shared.name, "Nobody calls the service, its watch ends");
+            return None;
+        }
+        let mut due = self.last_used + IDLE;
+        let mut until = |instant: Instant| due = due.min(instant);
+        if let Watch::Closed(retry) = self.watch {
+            until(retry);
+        }
+        if self.query.is_none() {
+            until(self.next_query);
+        }
+        self.publish_at.map(&mut until);
+        self.prune_at.map(&mut until);
+        self.sleep.as_mut().reset(due);
+
+        let Driver {
+            watch,
+            query,
+            poked,
+            sleep,
+            ..
+        } = self;
+        // Fair enough without turns: everything here is rare.
+        let step = poll_fn(|cx| {
+            match watch {
+                Watch::Opening(opening) => {
+                    if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
+                        return Poll::Ready(Step::Opened(opened));
+                    }
+                }
+                Watch::Open { watcher, .. } => {
+                    if let Poll::Ready(event) = watcher.0.poll_recv(cx) {
+                        return Poll::Ready(Step::Event(event));
+                    }
+                }
+                Watch::Closed(_) | Watch::Unsupported => {}
+            }
+            if let Some(query) = query
+                && let Poll::Ready(answer) = query.as_mut().poll(cx)
+            {
+                return Poll::Ready(Step::Answer(answer));
+            }
+            // While a query is under way, its answer serves whoever asks.
+            if query.is_none()
+                && let Poll::Ready(Some(())) = poked.poll_recv(cx)
+            {
+                return Poll::Ready(Step::Poked);
+            }
+            sleep.as_mut().poll(cx).map(|()| Step::Time)
+        })
+        .await;
+        Some(step)
+    }
+
+    fn take(&mut self, step: Step) {
+        let now = Instant::now();
+        match step {
+            Step::Opened(Ok(watcher)) => {
+                self.watch = Watch::Open {
+                    watcher,
+                    since: now,
+                };
+                // Whatever happened before the watch stood is known only to a query that starts now.
+                self.query_soon(now);
+            }
+            Step::Opened(Err(error)) if error.kind() == ErrorKind::Unsupported => {
+                self.watch = Watch::Unsupported;
+            }
+            Step::Opened(Err(error)) => {
+                tracing::debug!(service = %self.shared.name, %error, "The watch could not be opened");
+                self.watch = Watch::Closed(now + self.watch_backoff.next());
+            }
+            Step::Event(Some(Ok(event))) => self.event(event, now),
+            Step::Event(Some(Err(error))) => {
+                tracing::debug!(service = %self.shared.name, %error, "The watch failed");
+                self.query_soon(now + jittered(BACKOFF_FIRST));
+            }
+            Step::Event(None) => {
+                if let Watch::Open { since, .. } = self.watch
+                    && now.duration_since(since) >= WATCH_WELL
+                {
+                    self.watch_backoff.reset();
+                }
+                self.watch = Watch::Closed(now + self.watch_backoff.next());
+                // It may have ended because the registry did, which a query finds out.
+                self.query_soon(now + jittered(BACKOFF_FIRST));
+            }
+            Step::Answer(answer) => self.answer(answer, now),
+            Step::Poked => {
+                let earliest = self.not_before.max(self.query_started + QUERY_GAP);
+                self.next_query = self.next_query.min(earliest.max(now));
+            }
+            Step::Time => self.time(now),
+        }
+    }
+
+    fn event(&mut self, event: Event, now: Instant) {
+        if event.service.name != *self.shared.name {
+            return;
+        }
+        if self.query.is_some() {
+            if self.replay.len() < REPLAY_MAX {
+                self.replay.push(event.clone());
+            } else {
+                self.query_again = true;
+            }
+        }
+        if lock(&self.shared.model).event(event) {
+            self.publish_soon(now);
+        }
+    }
+
+    fn answer(&mut self, answer: Result<Vec<Service>, Error>, now: Instant) {
+        self.query = None;
+        // Before the counts change: who has seen it set has yet to see them change.
+        self.shared.querying.store(false, Ordering::SeqCst);
+        let replay = std::mem::take(&mut self.replay);
+        let again = std::mem::take(&mut self.query_again);
+        let old = self.shared.view.load_full();
+        match answer {
+            Ok(mut services) => {
+                services.retain(|service| service.name == *self.shared.name);
+                self.query_backoff.reset();
+                self.not_before = now;
+                let interval = match self.watch {
+                    Watch::Open { .. } => REFRESH_WATCHED,
+                    _ => REFRESH_UNWATCHED,
+                };
+                self.next_query = if again { now } else { now + jittered(interval) };
+                let nodes = {
+                    let mut model = lock(&self.shared.model);
+                    let mut changed = model.answer(services, now, &|node| fate(&self.shared, node));
+                    for event in replay {
+                        changed |= model.event(event);
+                    }
+                    (changed || self.publish_at.is_some()).then(|| model.nodes())
+                };
+                if old.stale.is_some() {
+                    if let Watch::Closed(retry) = &mut self.watch {
+                        *retry = now;
+                    }
+                    tracing::info!(service = %self.shared.name, registry = self.shared.registry.name(),
+                        "The registry answers again");
+                }
+                self.publish(nodes, Some(now), None, now);
+                self.shared
+                    .progress
+                    .send_modify(|progress| progress.answers += 1);
+            }
+            Err(error) => {
+                let pause = self.query_backoff.next();
+                self.not_before = now + pause;
+                self.next_query = self.not_before;
+                let text: Arc<str> = format!("{error:?}").into();
+                if old.stale.is_none() {
+                    tracing::warn!(service = %self.shared.name, registry = self.shared.registry.name(),
+                        error = %text, nodes = old.nodes.len(),
+                        "The registry fails, what is known of the service stays in use");
+                }
+                let stale = Stale {
+                    since: old.stale.as_ref().map_or(now, |stale| stale.since),
+                    error: text,
+                    // Nothing that waiting could mend.
+                    refused: matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported),
+                };
+                let refused = stale.refused;
+                // Events may have come with their own changes; they are published when due.
+                self.publish(None, old.answered, Some(stale), now);
+                if refused {
+                    self.shared
+                        .progress
+                        .send_modify(|progress| progress.refusals += 1);
+                }
+            }
+        }
+        if let Some(listener) = listener(&self.shared) {
+            listener.tick();
+        }
+        self.plan_prune(now);
+    }
+
+    fn time(&mut self, now: Instant) {
+        if let Watch::Closed(retry) = self.watch
+            && retry <= now
+        {
+            self.watch = Watch::Opening(open(&self.shared));
+        }
+        if self.publish_at.is_some_and(|at| at <= now) {
+            self.publish_model(now);
+        }
+        if self.prune_at.is_some_and(|at| at <= now) {
+            let pruned = lock(&self.shared.model).prune(now, &|node| fate(&self.shared, node));
+            if pruned {
+                self.publish_soon(now);
+            }
+            self.plan_prune(now);
+        }
+        if self.query.is_none() && self.next_query <= now {
+            self.query_started = now;
+            self.shared.querying.store(true, Ordering::SeqCst);
+            let shared = Arc::clone(&self.shared);
+            self.query = Some(Box::pin(async move {
+                let registry = &shared.registry;
+                match timeout(REQUEST_TIMEOUT, registry.get(&shared.name)).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(late("a query")),
+                }
+            }));
+        }
+    }
+
+    /// A query at that time, or after the one under way, but within the pause that follows an error.
+    fn query_soon(&mut self, at: Instant) {
+        if self.query.is_some() {
+            self.query_again = true;
+        } else {
+            self.next_query = self.next_query.min(at).max(self.not_before);
+        }
+    }
+
+    fn plan_prune(&mut self, now: Instant) {
+        self.prune_at = lock(&self.shared.model).keeps_any().then(|| now + PRUNE);
+    }
+
+    /// At once, or with what else changes within the gap. Whoever waits for the first node does not wait longer.
+    fn publish_soon(&mut self, now: Instant) {
+        let at = self.published + PUBLISH_GAP;
+        if at <= now || self.shared.view.load().nodes.is_empty() {
+            self.publish_model(now);
+        } else {
+            self.publish_at = Some(at);
+        }
+    }
+
+    fn publish_model(&mut self, now: Instant) {
+        let old = self.shared.view.load_full();
+        let nodes = lock(&self.shared.model).nodes();
+        self.publish(Some(nodes), old.answered, old.stale.clone(), now);
+    }
+
+    /// Makes a new view known: first to the listener, so that whoever waits finds its work done.
+    fn publish(
+        &mut self,
+        nodes: Option<Vec<super::Known>>,
+        answered: Option<Instant>,
+        stale: Option<Stale>,
+        now: Instant,
+    ) {
+        let changed = nodes.is_some();
+        let old = self.shared.view.load_full();
+        let view = Arc::new(View {
+            nodes: nodes.unwrap_or_else(|| old.nodes.clone()),
+            answered,
+            stale,
+        });
+        self.shared.view.store(view);
+        if changed {
+            self.published = now;
+            self.publish_at = None;
+            if let Some(listener) = listener(&self.shared) {
+                listener.changed();
+            }
+        }
+        self.shared
+            .progress
+            .send_modify(|progress| progress.version += 1);
+    }
+}
+
+fn listener(shared: &Shared) -> Option<Arc<dyn super::Listener>> {
+    lock(&shared.listener)
+        .as_ref()
+        .and_then(std::sync::Weak::upgrade)
+}
+
+fn fate(shared: &Shared, node: &Node) -> Fate {
+    listener(shared).map_or(Fate::Unknown, |listener| listener.fate(node))
+}
+
+fn open(shared: &Arc<Shared>) -> Boxed<Result<Watcher, Error>> {
+    let shared = Arc::clone(shared);
+    Box::pin(async move {
+        match timeout(REQUEST_TIMEOUT, shared.registry.watch(Some(&shared.name))).await {
+            Ok(opened) => opened,
+            Err(_) => Err(late("opening a watch")),
+        }
+    })
+}
+
+fn late(what: &str) -> Error {
+    Error::registry(format_args!(
+        "{what} took longer than {} s",
+        REQUEST_TIMEOUT.as_secs()
+    ))
+}
+
+/// A growing pause with jitter.
+struct Backoff {
+    next: Duration,
+    max: Duration,
+}
+
+// ===== impl Backoff =====
+
+impl Backoff {
+    fn new(max: Duration) -> Backoff {
+        Backoff {
+            next: BACKOFF_FIRST,
+            max,
+        }
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = jittered(self.next);
+        self.next = self.next.mul_f64(BACKOFF_FACTOR).min(self.max);
+        pause
+    }
+
+    fn reset(&mut self) {
+        self.next = BACKOFF_FIRST;
+    }
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
+}

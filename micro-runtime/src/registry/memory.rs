@@ -1,0 +1,372 @@
+//! [`Memory`]: a registry in this process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Action, Event, Node, Registry, Service, Watcher};
+use crate::error::Error;
+
+/// Events that a watcher may leave unread. One that falls further behind loses its watch: it has to look anew.
+const WATCH_BUFFER: usize = 1024;
+
+/// What registers without a version has this one (go-micro's default).
+const DEFAULT_VERSION: &str = "latest";
+
+/// A registry in this process: for tests, and for programs that hold several services.
+///
+/// Each `Memory::new()` is a world of its own; clones share it. Nothing is written anywhere, and when the last
+/// clone and the last watcher are dropped, it is gone.
+///
+/// Nodes whose `ttl` passes unrenewed are out at that moment, and watchers are told with a `delete` (go-micro's
+/// looks once a second and tells nobody). Watchers are told of what changed alone: a renewal that says nothing
+/// new is no event. A watcher with 1024 unread events loses its watch.
+///
+/// ```
+/// use micro_runtime::registry::{Memory, Node, Registry, Service};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), micro_runtime::Error> {
+/// let registry = Memory::new();
+/// let greeter = Service {
+///     name: "greeter".into(),
+///     nodes: vec![Node { id: "greeter-1".into(), address: "10.0.0.7:5000".into(), ..Node::default() }],
+///     ..Service::default()
+/// };
+/// registry.register(&greeter, Duration::from_secs(90)).await?;
+/// assert_eq!(registry.clone().get("greeter").await?[0].version, "latest");
+/// assert!(Memory::new().get("greeter").await?.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Held for short sections without a wait.
+    state: Mutex<State>,
+    /// The sweeper has to look again at what expires when. It holds this alone while it waits, so that it
+    /// keeps nothing alive.
+    sooner: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    services: BTreeMap<String, BTreeMap<String, Version>>,
+    watches: Vec<Watch>,
+    /// Nothing expires before; what does may expire later, if it was renewed.
+    earliest: Option<Instant>,
+    /// A task waits for the next node to expire.
+    sweeping: bool,
+}
+
+/// A version; it has at least one node.
+struct Version {
+    /// Without its nodes.
+    service: Service,
+    nodes: BTreeMap<String, Lease>,
+}
+
+struct Lease {
+    node: Node,
+    /// `None` means never.
+    expires: Option<Instant>,
+}
+
+struct Watch {
+    name: Option<String>,
+    events: mpsc::Sender<Result<Event, Error>>,
+}
+
+// ===== impl Memory =====
+
+impl Memory {
+    /// An empty registry that nobody else sees.
+    #[must_use]
+    pub fn new() -> Memory {
+        Memory::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
+    }
+
+    /// Has a task wait for what expires, as long as anything does and anyone has the registry.
+    fn sweep(&self, state: &mut State) {
+        if state.sweeping {
+            self.0.sooner.notify_one();
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            state.sweeping = true;
+            let sweeping = Sweeping(Arc::downgrade(&self.0));
+            runtime.spawn(sweep(sweeping, Arc::clone(&self.0.sooner)));
+        }
+        // Without a runtime nothing waits; what has expired is left out when anyone looks.
+    }
+}
+
+impl Registry for Memory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    /// # Errors
+    ///
+    /// The service has no name or no node, or a node has no id or no address.
+    async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
+        check(service)?;
+        let now = Instant::now();
+        // A time beyond what the clock can say is as good as never.
+        let expires = (!ttl.is_zero()).then(|| now.checked_add(ttl)).flatten();
+        let mut state = self.lock();
+        state.expire(now);
+        state.register(service, expires);
+        if let Some(expires) = expires
+            && state.earliest.is_none_or(|earliest| expires < earliest)
+        {
+            state.earliest = Some(expires);
+            self.sweep(&mut state);
+        }
+        Ok(())
+    }
+
+    async fn deregister(&self, service: &Service) -> Result<(), Error> {
+        let mut state = self.lock();
+        state.expire(Instant::now());
+        state.deregister(service);
+        Ok(())
+    }
+
+    async fn get(&self, name: &str) -> Result<Vec<Service>, Error> {
+        let mut state = self.lock();
+        state.expire(Instant::now());
+        let versions = state.services.get(name);
+        Ok(versions
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .map(Version::whole)
+            .collect())
+    }
+
+    async fn list(&self) -> Result<Vec<Service>, Error> {
+        let mut state = self.lock();
+        state.expire(Instant::now());
+        let versions = state.services.values().flat_map(BTreeMap::values);
+        Ok(versions.map(Version::whole).collect())
+    }
+
+    async fn watch(&self, name: Option<&str>) -> Result<Watcher, Error> {
+        let (events, watcher) = mpsc::channel(WATCH_BUFFER);
+        let mut state = self.lock();
+        // Watches whose watcher is gone are found here too, where no event ever comes.
+        state.watches.retain(|watch| !watch.events.is_closed());
+        state.watches.push(Watch {
+            name: name.map(str::to_owned),
+            events,
+        });
+        Ok(Watcher::from_channel(watcher))
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.lock();
+        f.debug_struct("Memory")
+            .field("services", &state.services.keys())
+            .field("watches", &state.watches.len())
+            .finish()
+    }
+}
+
+// ===== impl Shared =====
+
+impl Shared {
+    /// Every section leaves the state whole, so that a panic in another cannot have broken it.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// ===== impl State =====
+
+impl State {
+    fn register(&mut self, service: &Service, expires: Option<Instant>) {
+        let mut head = service.clone();
+        head.nodes.clear();
+        if head.version.is_empty() {
+            head.version = DEFAULT_VERSION.to_owned();
+        }
+        let version = self
+            .services
+            .entry(head.name.clone())
+            .or_default()
+            .entry(head.version.clone())
+            .or_insert_with(|| Version {
+                service: head.clone(),
+                nodes: BTreeMap::new(),
+            });
+        let head_changed = version.service != head;
+        version.service = head.clone();
+        let mut created = Vec::new();
+        let mut updated = Vec::new();
+        for node in &service.nodes {
+            let lease = Lease {
+                node: node.clone(),
+                expires,
+            };
+            match version.nodes.insert(node.id.clone(), lease) {
+                None => created.push(node.clone()),
+                Some(old) if head_changed || old.node != *node => updated.push(node.clone()),
+                Some(_) => {}
+            }
+        }
+        self.tell(Action::Create, &head, created);
+        self.tell(Action::Update, &head, updated);
+    }
+
+    fn deregister(&mut self, service: &Service) {
+        let version = if service.version.is_empty() {
+            DEFAULT_VERSION
+        } else {
+            &service.version
+        };
+        self.remove(|of, node, _| {
+            of.name == service.name
+                && of.version == version
+                && service.nodes.iter().any(|other| other.id == node.id)
+        });
+    }
+
+    fn expire(&mut self, now: Instant) {
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return;
+        }
+        self.remove(|_, _, expires| expires.is_some_and(|expires| expires <= now));
+        let versions = self.services.values().flat_map(BTreeMap::values);
+        self.earliest = versions
+            .flat_map(|version| version.nodes.values())
+            .filter_map(|lease| lease.expires)
+            .min();
+    }
+
+    /// Removes nodes, tells the watchers, and leaves no version without nodes.
+    fn remove(&mut self, goes: impl Fn(&Service, &Node, Option<Instant>) -> bool) {
+        let mut events = Vec::new();
+        self.services.retain(|_, versions| {
+            versions.retain(|_, version| {
+                let mut gone = Vec::new();
+                let service = &version.service;
+                version.nodes.retain(|_, lease| {
+                    let goes = goes(service, &lease.node, lease.expires);
+                    if goes {
+                        gone.push(lease.node.clone());
+                    }
+                    !goes
+                });
+                if !gone.is_empty() {
+                    events.push((version.service.clone(), gone));
+                }
+                !version.nodes.is_empty()
+            });
+            !versions.is_empty()
+        });
+        for (service, gone) in events {
+            self.tell(Action::Delete, &service, gone);
+        }
+    }
+
+    fn tell(&mut self, action: Action, service: &Service, nodes: Vec<Node>) {
+        if nodes.is_empty() || self.watches.is_empty() {
+            return;
+        }
+        let event = Event {
+            action,
+            service: Service {
+                nodes,
+                ..service.clone()
+            },
+        };
+        self.watches.retain(|watch| {
+            let concerns = watch.name.as_ref().is_none_or(|name| *name == service.name);
+            // Full or closed: either way the watch is over.
+            !concerns || watch.events.try_send(Ok(event.clone())).is_ok()
+        });
+    }
+}
+
+// ===== impl Version =====
+
+impl Version {
+    fn whole(&self) -> Service {
+        let nodes = self.nodes.values().map(|lease| lease.node.clone());
+        Service {
+            nodes: nodes.collect(),
+            ..self.service.clone()
+        }
+    }
+}
+
+fn check(service: &Service) -> Result<(), Error> {
+    if service.name.is_empty() {
+        return Err(Error::registry("a service needs a name to be registered"));
+    }
+    if service.nodes.is_empty() {
+        return Err(Error::registry(format_args!(
+            "the service {:?} needs a node to be registered, it has none",
+            service.name
+        )));
+    }
+    for node in &service.nodes {
+        if node.id.is_empty() || node.address.is_empty() {
+            return Err(Error::registry(format_args!(
+                "a node of the service {:?} needs an id and an address, it has the id {:?} and the address {:?}",
+                service.name, node.id, node.address
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The mark that a sweeper runs, taken back when it is dropped: at its end, or with its runtime.
+struct Sweeping(Weak<Shared>);
+
+impl Drop for Sweeping {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.lock().sweeping = false;
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.sooner.notify_one();
+    }
+}
+
+/// Removes nodes as they expire; ends with the registry. One timer for all of them costs nothing while it
+/// waits, so it stays when there is nothing to wait for.
+async fn sweep(sweeping: Sweeping, sooner: Arc<Notify>) {
+    loop {
+        let next = {
+            let Some(shared) = sweeping.0.upgrade() else {
+                return;
+            };
+            let mut state = shared.lock();
+            state.expire(Instant::now());
+            state.earliest
+        };
+        match next {
+            Some(next) => {
+                // Either way, look again.
+                let _ = timeout_at(next, sooner.notified()).await;
+            }
+            None => sooner.notified().await,
+        }
+    }
+}

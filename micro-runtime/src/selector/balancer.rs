@@ -1,0 +1,430 @@
+//! [`Balancer`]: picks a node for each call to one service, over an immutable snapshot.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::filter::Filter;
+use super::node::{Clock, NodeState, Owner, Slot};
+use super::nodes::{CallInfo, Member, Nodes};
+use super::pick::{Kind, NoNode, Numbers, Picked};
+use super::snapshot::{Been, Snapshot};
+use super::strategy::Strategy;
+use crate::deadline::Deadline;
+use crate::registry::cache::{Entry, Fate, Known, Listener};
+use crate::registry::{Node, Service};
+
+/// How long the state of a node that went is kept, and with it the client's connections: twice the time for
+/// which services register (90 s). A node that returns within it finds both as they were.
+const DEPARTED_KEPT: Duration = Duration::from_secs(180);
+
+/// So many of those, or as many as there are nodes, whichever is more.
+const DEPARTED_MAX: usize = 64;
+
+/// Picks nodes of one service, for one set of filters. Any number of calls may pick at once: a pick takes no
+/// lock and allocates nothing, but where it takes up a probe.
+pub(crate) struct Balancer<C> {
+    core: Arc<Core<C>>,
+    filters: Box<[Filter]>,
+    strategy: Arc<dyn Strategy>,
+    snapshot: ArcSwap<Snapshot<C>>,
+    turn: AtomicUsize,
+}
+
+/// What the balancers of a service share: the nodes' state.
+pub(super) struct Core<C> {
+    name: Arc<str>,
+    registry: &'static str,
+    source: Source,
+    clock: Clock,
+    /// Held for short sections without a wait, never by a pick that finds a node that is well.
+    state: Mutex<State<C>>,
+    /// A node's health has changed since the snapshots were made.
+    dirty: AtomicBool,
+    me: Weak<Core<C>>,
+}
+
+/// Where the nodes come from.
+pub(super) enum Source {
+    Registry(Arc<Entry>),
+    /// Always this one.
+    Address(Known),
+}
+
+struct State<C> {
+    slots: HashMap<Key, Tracked<C>>,
+    /// The nodes of the last update, before filters.
+    current: Vec<(Member, Arc<Slot<C>>)>,
+    balancers: Vec<Weak<Balancer<C>>>,
+    updates: u64,
+}
+
+struct Tracked<C> {
+    slot: Arc<Slot<C>>,
+    /// The update that last named the node.
+    named: u64,
+    left: Option<Instant>,
+}
+
+/// A node is the same as long as its id and its address are.
+struct Key(Arc<Node>);
+
+// ===== impl Balancer =====
+
+impl<C: Default + Send + Sync + 'static> Balancer<C> {
+    /// A node for one attempt, at once.
+    ///
+    /// # Errors
+    ///
+    /// There is none: the service is not known yet ([`NoNode::is_unknown`], then [`ready`](Balancer::ready)
+    /// looks it up), or all of its nodes are filtered out, put aside or tried.
+    pub(crate) fn pick(&self, call: &CallInfo<'_>) -> Result<Picked<C>, NoNode> {
+        if let Source::Registry(entry) = &self.core.source {
+            entry.touch();
+        }
+        let now = Instant::now();
+        let snapshot = self.snapshot.load();
+        let millis = self.core.clock.at(now);
+        if snapshot.probe_due(millis)
+            && let Some(slot) = snapshot.claim_probe(call.tried, millis)
+        {
+            self.core.health_changed();
+            return Ok(Picked::new(Arc::clone(slot), now, Kind::Probe));
+        }
+        let been = match call.tried {
+            Some(tried) if tried.len() > 0 => snapshot.been(tried),
+            _ => Been::default(),
+        };
+        let nodes = Nodes::new(
+            snapshot.members(),
+            snapshot.ready(),
+            been.places(),
+            &self.turn,
+        );
+        let declined = !nodes.is_empty();
+        let picked = declined
+            .then(|| self.strategy.pick(&nodes, call))
+            .flatten()
+            .and_then(|index| nodes.member(index))
+            .and_then(|member| snapshot.slot(member));
+        let Some(slot) = picked else {
+            return Err(self.no_node(&snapshot, call.tried(), declined, Duration::ZERO));
+        };
+        let kind = if slot.state().health.is_closed() {
+            Kind::Well
+        } else {
+            Kind::Panic
+        };
+        Ok(Picked::new(Arc::clone(slot), now, kind))
+    }
+
+    /// Waits until there is a node that the filters keep, looking the service up if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The registry has answered, and there is none: at once. The registry fails, and has not answered by the
+    /// deadline.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the wait alone; the query goes on for whoever else asks.
+    pub(crate) async fn ready(&self, deadline: Deadline) -> Result<(), NoNode> {
+        let Source::Registry(entry) = &self.core.source else {
+            return Ok(());
+        };
+        let started = Instant::now();
+        let found = || !self.snapshot.load().members().is_empty();
+        // Whatever stopped it: what counts is what is known now.
+        let looked_up = entry.look_up(deadline, found).await;
+        if found() {
+            return Ok(());
+        }
+        tracing::debug!(service = %self.core.name, ?looked_up, "No node found");
+        Err(self.no_node(&self.snapshot.load(), 0, false, started.elapsed()))
+    }
+
+    pub(super) fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
+    /// The service's name in the registry, or the address.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.core.name
+    }
+
+    fn no_node(
+        &self,
+        snapshot: &Snapshot<C>,
+        tried: usize,
+        declined: bool,
+        looked: Duration,
+    ) -> NoNode {
+        let (answered, error) = match &self.core.source {
+            Source::Registry(entry) => {
+                let view = entry.view();
+                let error = view.stale.as_ref().map(|stale| Arc::clone(&stale.error));
+                (view.answered.is_some(), error)
+            }
+            Source::Address(_) => (true, None),
+        };
+        NoNode::new(Numbers {
+            service: Arc::clone(&self.core.name),
+            registry: self.core.registry,
+            looked,
+            answered,
+            seen: snapshot.seen(),
+            filtered: snapshot.seen() - snapshot.members().len(),
+            aside: snapshot.aside(),
+            tried,
+            declined,
+            retry_at: snapshot
+                .next_probe()
+                .map(|millis| self.core.clock.instant(millis)),
+            error,
+        })
+    }
+}
+
+impl<C> fmt::Debug for Balancer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Balancer")
+            .field("service", &self.core.name)
+            .field("filters", &self.filters)
+            .finish_non_exhaustive()
+    }
+}
+
+// ===== impl Core =====
+
+impl<C: Default + Send + Sync + 'static> Core<C> {
+    pub(super) fn of_service(
+        name: &Arc<str>,
+        registry: &'static str,
+        entry: Arc<Entry>,
+        clock: Clock,
+    ) -> Arc<Core<C>> {
+        let core = Core::new(name, registry, Source::Registry(Arc::clone(&entry)), clock);
+        let listener: Weak<dyn Listener> = core.me.clone();
+        entry.listen(listener);
+        core.update();
+        core
+    }
+
+    pub(super) fn of_address(address: &Arc<str>, clock: Clock) -> Arc<Core<C>> {
+        let node = Node {
+            id: address.to_string(),
+            address: address.to_string(),
+            ..Node::default()
+        };
+        let known = Known {
+            node: Arc::new(node),
+            service: Arc::new(Service::default()),
+        };
+        let core = Core::new(address, "none", Source::Address(known), clock);
+        core.update();
+        core
+    }
+
+    fn new(name: &Arc<str>, registry: &'static str, source: Source, clock: Clock) -> Arc<Core<C>> {
+        Arc::new_cyclic(|me| Core {
+            name: Arc::clone(name),
+            registry,
+            source,
+            clock,
+            state: Mutex::new(State {
+                slots: HashMap::new(),
+                current: Vec::new(),
+                balancers: Vec::new(),
+                updates: 0,
+            }),
+            dirty: AtomicBool::new(false),
+            me: me.clone(),
+        })
+    }
+
+    /// A balancer over the nodes that the filters keep.
+    pub(super) fn balancer(
+        self: &Arc<Self>,
+        filters: Box<[Filter]>,
+        strategy: Arc<dyn Strategy>,
+    ) -> Arc<Balancer<C>> {
+        let mut state = self.lock();
+        let snapshot = Snapshot::new(&state.current, &filters);
+        let balancer = Arc::new(Balancer {
+            core: Arc::clone(self),
+            filters,
+            strategy,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            turn: AtomicUsize::new(fastrand::usize(..)),
+        });
+        state
+            .balancers
+            .retain(|balancer| balancer.strong_count() > 0);
+        state.balancers.push(Arc::downgrade(&balancer));
+        drop(state);
+        self.settle();
+        balancer
+    }
+
+    /// Takes over what the registry says now.
+    fn update(&self) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        // Read under the lock, so that an older view never follows a newer one.
+        let view = match &self.source {
+            Source::Registry(entry) => Some(entry.view()),
+            Source::Address(_) => None,
+        };
+        let nodes = match (&view, &self.source) {
+            (Some(view), _) => view.nodes.as_slice(),
+            (None, Source::Address(known)) => std::slice::from_ref(known),
+            (None, Source::Registry(_)) => &[],
+        };
+        state.updates += 1;
+        state.current.clear();
+        state.current.reserve(nodes.len());
+        for known in nodes {
+            let tracked = state
+                .slots
+                .entry(Key(Arc::clone(&known.node)))
+                .or_insert_with(|| self.track(known));
+            tracked.named = state.updates;
+            tracked.left = None;
+            tracked.slot.set_node(&known.node);
+            let member = Member {
+                node: Arc::clone(&known.node),
+                service: Arc::clone(&known.service),
+                state: Arc::clone(tracked.slot.state()),
+            };
+            state.current.push((member, Arc::clone(&tracked.slot)));
+        }
+        state.forget(Instant::now());
+        state.balancers.retain(|balancer| {
+            let Some(balancer) = balancer.upgrade() else {
+                return false;
+            };
+            let snapshot = Snapshot::new(&state.current, &balancer.filters);
+            balancer.snapshot.store(Arc::new(snapshot));
+            true
+        });
+        drop(guard);
+        self.settle();
+    }
+
+    fn track(&self, known: &Known) -> Tracked<C> {
+        let owner: Weak<dyn Owner> = self.me.clone();
+        let state = Arc::new(NodeState::new(self.clock, owner));
+        Tracked {
+            slot: Arc::new(Slot::new(state, Arc::clone(&known.node), C::default())),
+            named: 0,
+            left: None,
+        }
+    }
+
+    /// Makes the snapshots follow the nodes' health, until they do. Whoever holds the lock does it for whoever
+    /// comes meanwhile, so that no call waits for another or for an update.
+    fn settle(&self) {
+        while self.dirty.load(Ordering::SeqCst) {
+            let state = match self.state.try_lock() {
+                Ok(state) => state,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            self.dirty.store(false, Ordering::SeqCst);
+            for balancer in state.balancers.iter().filter_map(Weak::upgrade) {
+                let snapshot = balancer.snapshot.load().with_health_of_now();
+                balancer.snapshot.store(Arc::new(snapshot));
+            }
+        }
+    }
+}
+
+impl<C> Core<C> {
+    /// Every section ends with the state whole, so that a panic in another cannot have broken it.
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C: Default + Send + Sync + 'static> Owner for Core<C> {
+    fn health_changed(&self) {
+        self.dirty.store(true, Ordering::SeqCst);
+        self.settle();
+    }
+}
+
+impl<C: Default + Send + Sync + 'static> Listener for Core<C> {
+    fn changed(&self) {
+        self.update();
+    }
+
+    fn tick(&self) {
+        self.lock().forget(Instant::now());
+        self.settle();
+    }
+
+    fn fate(&self, node: &Node) -> Fate {
+        // The map asks for a node it can share; this is rare, and a node is small.
+        let key = Key(Arc::new(node.clone()));
+        let state = self.lock();
+        state
+            .slots
+            .get(&key)
+            .map_or(Fate::Unknown, |tracked| tracked.slot.state().fate())
+    }
+}
+
+// ===== impl State =====
+
+impl<C> State<C> {
+    /// Forgets nodes that left long ago, and the oldest of too many.
+    fn forget(&mut self, now: Instant) {
+        let mut departed = Vec::new();
+        self.slots.retain(|_, tracked| {
+            if tracked.named == self.updates {
+                return true;
+            }
+            let left = *tracked.left.get_or_insert(now);
+            let keep = now.duration_since(left) < DEPARTED_KEPT;
+            if keep {
+                departed.push(left);
+            }
+            keep
+        });
+        let allowed = self.current.len().max(DEPARTED_MAX);
+        if departed.len() > allowed {
+            departed.sort_unstable();
+            let surplus = departed.len() - allowed;
+            // Those that left no later than this, which may be a few more if they left together.
+            let Some(latest) = departed.get(surplus - 1).copied() else {
+                return;
+            };
+            self.slots
+                .retain(|_, tracked| tracked.left.is_none_or(|left| left > latest));
+        }
+    }
+}
+
+// ===== impl Key =====
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+            || self.0.id == other.0.id && self.0.address == other.0.address
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+        self.0.address.hash(state);
+    }
+}

@@ -1,0 +1,246 @@
+//! What a strategy sees: the call ([`CallInfo`]), and the nodes it may choose from ([`Nodes`], [`Candidate`]).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::node::NodeState;
+use super::pick::Picked;
+use crate::metadata::Metadata;
+use crate::registry::{Node, Service};
+
+/// The nodes that one call may go to: those that the filters keep, without those put aside and those that the
+/// call has been to. They are numbered from 0, differently for each call.
+pub struct Nodes<'a> {
+    members: &'a [Member],
+    /// Which of the members are ready; `None` if all are.
+    ready: Option<&'a [u32]>,
+    /// Places among the ready ones that the call has been to, ascending.
+    been: &'a [usize],
+    turn: &'a AtomicUsize,
+}
+
+/// A node that a call may go to.
+#[derive(Clone, Copy)]
+pub struct Candidate<'a>(&'a Member);
+
+/// The call that a node is picked for.
+#[derive(Clone, Copy, Debug)]
+pub struct CallInfo<'a> {
+    service: &'a str,
+    method: &'a str,
+    metadata: Option<&'a Metadata>,
+    pub(super) tried: Option<&'a Tried>,
+}
+
+/// The nodes that a call has been to; the first four need no memory of their own.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tried {
+    first: [u64; 4],
+    len: usize,
+    more: Vec<u64>,
+}
+
+/// A node of a snapshot.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) node: Arc<Node>,
+    pub(super) service: Arc<Service>,
+    pub(super) state: Arc<NodeState>,
+}
+
+// ===== impl Nodes =====
+
+impl<'a> Nodes<'a> {
+    pub(super) fn new(
+        members: &'a [Member],
+        ready: Option<&'a [u32]>,
+        been: &'a [usize],
+        turn: &'a AtomicUsize,
+    ) -> Nodes<'a> {
+        Nodes {
+            members,
+            ready,
+            been,
+            turn,
+        }
+    }
+
+    /// How many there are; never zero where a strategy is asked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ready
+            .map_or(self.members.len(), <[u32]>::len)
+            .saturating_sub(self.been.len())
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The node with this number; `None` from [`len`](Nodes::len) on.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Candidate<'a>> {
+        self.members.get(self.member(index)?).map(Candidate)
+    }
+
+    /// All of them, in the order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = Candidate<'a>> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// Counts the times it is asked, for each service of each client by itself, from a random start and around
+    /// its end: what a strategy that takes turns needs.
+    #[must_use]
+    pub fn turn(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The place among the members of what has this number here.
+    pub(super) fn member(&self, index: usize) -> Option<usize> {
+        let mut place = index;
+        for been in self.been {
+            if *been <= place {
+                place += 1;
+            }
+        }
+        match self.ready {
+            None => (place < self.members.len()).then_some(place),
+            Some(ready) => ready.get(place).map(|member| *member as usize),
+        }
+    }
+}
+
+impl fmt::Debug for Nodes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+// ===== impl Candidate =====
+
+impl<'a> Candidate<'a> {
+    /// Its id, address and metadata, as the registry has them.
+    #[must_use]
+    pub fn node(&self) -> &'a Node {
+        &self.0.node
+    }
+
+    /// The version of the service that it runs.
+    #[must_use]
+    pub fn version(&self) -> &'a str {
+        &self.0.service.version
+    }
+
+    /// How many calls of this client are under way to it.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.0.state.in_flight()
+    }
+
+    /// How long its successful calls took of late, as a moving average; `None` before the first.
+    #[must_use]
+    pub fn latency(&self) -> Option<Duration> {
+        self.0.state.latency()
+    }
+
+    /// Whether nothing is known against it. The others are offered only when more than half of the nodes are
+    /// out of order (panic threshold); a strategy had better prefer those that are well.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.0.state.health.is_closed()
+    }
+}
+
+impl fmt::Debug for Candidate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidate")
+            .field("id", &self.0.node.id)
+            .field("address", &self.0.node.address)
+            .field("version", &self.version())
+            .field("in_flight", &self.in_flight())
+            .field("latency", &self.latency())
+            .field("is_well", &self.is_well())
+            .finish()
+    }
+}
+
+// ===== impl CallInfo =====
+
+impl<'a> CallInfo<'a> {
+    /// A call's first attempt, to a method such as `/pkg.Greeter/Hello` of a service in the registry.
+    #[must_use]
+    pub fn new(service: &'a str, method: &'a str) -> CallInfo<'a> {
+        CallInfo {
+            service,
+            method,
+            metadata: None,
+            tried: None,
+        }
+    }
+
+    /// The same with the call's metadata.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: &'a Metadata) -> CallInfo<'a> {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// The same for an attempt that must not go where the call has been.
+    pub(crate) fn with_tried(mut self, tried: &'a Tried) -> CallInfo<'a> {
+        self.tried = Some(tried);
+        self
+    }
+
+    /// The service's name in the registry.
+    #[must_use]
+    pub fn service(&self) -> &'a str {
+        self.service
+    }
+
+    /// The method, as the path of its requests.
+    #[must_use]
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// What the call sends along.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&'a Metadata> {
+        self.metadata
+    }
+
+    /// How many nodes the call has been to already.
+    #[must_use]
+    pub fn tried(&self) -> usize {
+        self.tried.map_or(0, Tried::len)
+    }
+}
+
+// ===== impl Tried =====
+
+impl Tried {
+    /// Adds the node that was picked.
+    pub(crate) fn add<C>(&mut self, picked: &Picked<C>) {
+        self.push(picked.slot().state().serial);
+    }
+
+    fn push(&mut self, serial: u64) {
+        match self.first.get_mut(self.len) {
+            Some(place) => *place = serial,
+            None => self.more.push(serial),
+        }
+        self.len += 1;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn contains(&self, serial: u64) -> bool {
+        self.first.iter().take(self.len).any(|s| *s == serial) || self.more.contains(&serial)
+    }
+}

@@ -1,0 +1,190 @@
+//! [`Snapshot`]: the nodes of a service at one moment, split into those that calls go to and those put aside.
+
+use std::sync::Arc;
+
+use super::filter::Filter;
+use super::health::State;
+use super::node::Slot;
+use super::nodes::{Member, Tried};
+
+/// So many tried nodes are left out without memory of their own.
+const BEEN_INLINE: usize = 8;
+
+/// What balancers pick from. It never changes, so that it is read without a lock.
+pub(super) struct Snapshot<C> {
+    /// The nodes that the filters keep, as strategies see them …
+    members: Arc<[Member]>,
+    /// … and in the same order what a pick gives.
+    slots: Arc<[Arc<Slot<C>>]>,
+    /// Places of those that calls go to; `None` if that is all of them.
+    ready: Option<Box<[u32]>>,
+    /// Places of those put aside.
+    aside: Box<[u32]>,
+    /// When the first of them may be probed, on the selector's clock; `u64::MAX` if none waits for it.
+    next_probe: u64,
+    /// How many there were before the filters.
+    seen: usize,
+}
+
+/// Places, among the ready ones, that a call has been to.
+#[derive(Debug, Default)]
+pub(super) struct Been {
+    inline: [usize; BEEN_INLINE],
+    len: usize,
+    spilled: Vec<usize>,
+}
+
+// ===== impl Snapshot =====
+
+impl<C> Snapshot<C> {
+    pub(super) fn new(nodes: &[(Member, Arc<Slot<C>>)], filters: &[Filter]) -> Snapshot<C> {
+        let kept = || {
+            nodes.iter().filter(|(member, _)| {
+                filters
+                    .iter()
+                    .all(|filter| filter.keeps(&member.service, &member.node))
+            })
+        };
+        let members: Arc<[Member]> = kept().map(|(member, _)| member.clone()).collect();
+        let slots = kept().map(|(_, slot)| Arc::clone(slot)).collect();
+        Snapshot::split(members, slots, nodes.len())
+    }
+
+    /// The same nodes, by their health of now.
+    pub(super) fn with_health_of_now(&self) -> Snapshot<C> {
+        Snapshot::split(
+            Arc::clone(&self.members),
+            Arc::clone(&self.slots),
+            self.seen,
+        )
+    }
+
+    /// Puts aside the nodes that are not well, but never more than half of all, and so never the only one.
+    ///
+    /// The rest of them stay in use (Envoy's panic threshold is the same half): when so many fail it is more
+    /// likely that we are cut off than that they are all dead, and the few left would drown. Those stay that
+    /// would be probed soonest.
+    fn split(members: Arc<[Member]>, slots: Arc<[Arc<Slot<C>>]>, seen: usize) -> Snapshot<C> {
+        let mut ill: Vec<(u64, u32)> = members
+            .iter()
+            .zip(0..)
+            .filter_map(|(member, place)| match member.state.health.state() {
+                State::Closed => None,
+                State::Open(until) => Some((until, place)),
+                State::HalfOpen => Some((u64::MAX, place)),
+            })
+            .collect();
+        let most = members.len() / 2;
+        if ill.len() > most {
+            ill.sort_unstable_by(|a, b| b.cmp(a));
+            ill.truncate(most);
+        }
+        let next_probe = ill.iter().map(|(until, _)| *until).min();
+        let mut aside: Box<[u32]> = ill.into_iter().map(|(_, place)| place).collect();
+        aside.sort_unstable();
+        let ready = (!aside.is_empty()).then(|| {
+            (0..)
+                .take(members.len())
+                .filter(|place| aside.binary_search(place).is_err())
+                .collect()
+        });
+        Snapshot {
+            members,
+            slots,
+            ready,
+            aside,
+            next_probe: next_probe.unwrap_or(u64::MAX),
+            seen,
+        }
+    }
+
+    pub(super) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    pub(super) fn ready(&self) -> Option<&[u32]> {
+        self.ready.as_deref()
+    }
+
+    pub(super) fn slot(&self, member: usize) -> Option<&Arc<Slot<C>>> {
+        self.slots.get(member)
+    }
+
+    pub(super) fn seen(&self) -> usize {
+        self.seen
+    }
+
+    pub(super) fn aside(&self) -> usize {
+        self.aside.len()
+    }
+
+    pub(super) fn next_probe(&self) -> Option<u64> {
+        (self.next_probe != u64::MAX).then_some(self.next_probe)
+    }
+
+    pub(super) fn probe_due(&self, now: u64) -> bool {
+        self.next_probe <= now
+    }
+
+    /// A node put aside whose time has come, if nobody else has taken it up and the call has not been there.
+    pub(super) fn claim_probe(&self, tried: Option<&Tried>, now: u64) -> Option<&Arc<Slot<C>>> {
+        self.aside
+            .iter()
+            .filter_map(|place| self.slots.get(*place as usize))
+            .find(|slot| {
+                let state = slot.state();
+                !tried.is_some_and(|tried| tried.contains(state.serial)) && state.health.claim(now)
+            })
+    }
+
+    /// Where the call has been.
+    pub(super) fn been(&self, tried: &Tried) -> Been {
+        let mut been = Been::default();
+        let mut visit = |place: usize, member: Option<&Member>| {
+            if member.is_some_and(|member| tried.contains(member.state.serial)) {
+                been.push(place);
+            }
+        };
+        match &self.ready {
+            None => {
+                for (place, member) in self.members.iter().enumerate() {
+                    visit(place, Some(member));
+                }
+            }
+            Some(ready) => {
+                for (place, member) in ready.iter().enumerate() {
+                    visit(place, self.members.get(*member as usize));
+                }
+            }
+        }
+        been
+    }
+}
+
+// ===== impl Been =====
+
+impl Been {
+    fn push(&mut self, place: usize) {
+        match self.inline.get_mut(self.len) {
+            Some(slot) if self.spilled.is_empty() => {
+                *slot = place;
+                self.len += 1;
+            }
+            _ => {
+                if self.spilled.is_empty() {
+                    self.spilled.extend_from_slice(&self.inline);
+                }
+                self.spilled.push(place);
+            }
+        }
+    }
+
+    /// Ascending, as they were found.
+    pub(super) fn places(&self) -> &[usize] {
+        if self.spilled.is_empty() {
+            self.inline.get(..self.len).unwrap_or_default()
+        } else {
+            &self.spilled
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! [`Strategy`]: which of the nodes a call goes to.
+
+mod p2c;
+mod random;
+mod round_robin;
+
+use std::sync::Arc;
+
+use super::{CallInfo, Nodes};
+use crate::error::Error;
+
+pub use p2c::P2c;
+pub use random::Random;
+pub use round_robin::RoundRobin;
+
+/// Chooses a node for each call, at once: it is asked on every attempt, in the caller's task, so it must not
+/// wait, lock or allocate.
+///
+/// It sees only nodes that may be chosen, at least one. An answer that is no number of theirs, or `None`, fails
+/// the attempt with UNAVAILABLE.
+///
+/// ```
+/// use micro_runtime::selector::{CallInfo, Nodes, Strategy};
+///
+/// /// The node with the fewest calls under way.
+/// struct LeastBusy;
+///
+/// impl Strategy for LeastBusy {
+///     fn pick(&self, nodes: &Nodes<'_>, _call: &CallInfo<'_>) -> Option<usize> {
+///         (0..nodes.len()).min_by_key(|index| nodes.get(*index).map(|node| node.in_flight()))
+///     }
+/// }
+/// ```
+pub trait Strategy: Send + Sync + 'static {
+    /// The number of the node in `nodes`.
+    fn pick(&self, nodes: &Nodes<'_>, call: &CallInfo<'_>) -> Option<usize>;
+}
+
+impl<S: Strategy + ?Sized> Strategy for Arc<S> {
+    fn pick(&self, nodes: &Nodes<'_>, call: &CallInfo<'_>) -> Option<usize> {
+        (**self).pick(nodes, call)
+    }
+}
+
+/// The names that settings know.
+const NAMES: [&str; 3] = ["p2c", "random", "round_robin"];
+
+/// The strategy that a setting names.
+pub(crate) fn by_name(name: &str) -> Result<Arc<dyn Strategy>, Error> {
+    match name {
+        "p2c" => Ok(Arc::new(P2c)),
+        "random" => Ok(Arc::new(Random)),
+        "round_robin" => Ok(Arc::new(RoundRobin)),
+        _ => Err(Error::config(format_args!(
+            "the selector {name:?} is not known, it can be {}",
+            NAMES.join(", ")
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_known_and_others_are_refused_with_the_names() {
+        for name in NAMES {
+            assert!(by_name(name).is_ok(), "{name}");
+        }
+        let error = by_name("p3c").err().unwrap().to_string();
+        assert_eq!(
+            error,
+            "the selector \"p3c\" is not known, it can be p2c, random, round_robin"
+        );
+    }
+}

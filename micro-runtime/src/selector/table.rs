@@ -1,0 +1,187 @@
+//! [`Selector`]: the balancers of one client, by service.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::balancer::{Balancer, Core};
+use super::filter::Filter;
+use super::node::Clock;
+use super::strategy::Strategy;
+use crate::registry::DynRegistry;
+use crate::registry::cache::Cache;
+
+/// So many services, and as many addresses, are remembered while nobody holds on to them. What is in use does
+/// not count: the program has it anyway.
+const REMEMBERED: usize = 1024;
+
+/// So many sets of filters are remembered per service.
+const FILTERS_REMEMBERED: usize = 64;
+
+/// The balancers of one client. `C` is what the client keeps with each node: its connections. Clones share
+/// everything. When the last one and the last balancer are dropped, the look-ups behind them end.
+pub(crate) struct Selector<C>(Arc<Inner<C>>);
+
+struct Inner<C> {
+    cache: Cache,
+    strategy: Arc<dyn Strategy>,
+    clock: Clock,
+    /// Held for short sections without a wait.
+    tables: Mutex<Tables<C>>,
+}
+
+struct Tables<C> {
+    services: HashMap<Arc<str>, Held<C>>,
+    addresses: HashMap<Arc<str>, Held<C>>,
+    /// Counts uses, to tell which came last.
+    uses: u64,
+}
+
+struct Held<C> {
+    core: Arc<Core<C>>,
+    plain: Arc<Balancer<C>>,
+    filtered: Vec<Arc<Balancer<C>>>,
+    used: u64,
+}
+
+// ===== impl Selector =====
+
+impl<C: Default + Send + Sync + 'static> Selector<C> {
+    /// A selector over a registry. Spawns nothing and works outside a runtime.
+    pub(crate) fn new(registry: Arc<dyn DynRegistry>, strategy: Arc<dyn Strategy>) -> Selector<C> {
+        Selector(Arc::new(Inner {
+            cache: Cache::new(registry),
+            strategy,
+            clock: Clock::start(),
+            tables: Mutex::new(Tables {
+                services: HashMap::new(),
+                addresses: HashMap::new(),
+                uses: 0,
+            }),
+        }))
+    }
+
+    /// The balancer of a service; the same one each time, as long as anyone holds it or it is not forgotten
+    /// among very many.
+    pub(crate) fn service(&self, name: &str) -> Arc<Balancer<C>> {
+        let mut tables = self.lock();
+        Arc::clone(&self.held(&mut tables, name).plain)
+    }
+
+    /// The balancer of a service over the nodes that all filters keep. It shares the nodes' state with
+    /// [`service`](Selector::service).
+    pub(crate) fn filtered(&self, name: &str, filters: &[Filter]) -> Arc<Balancer<C>> {
+        let mut filters = filters.to_vec();
+        filters.sort();
+        filters.dedup();
+        let mut tables = self.lock();
+        let held = self.held(&mut tables, name);
+        if filters.is_empty() {
+            return Arc::clone(&held.plain);
+        }
+        if let Some(place) = held.filtered.iter().position(|b| *b.filters() == *filters) {
+            // The last one is the one used last.
+            let balancer = held.filtered.remove(place);
+            held.filtered.push(Arc::clone(&balancer));
+            return balancer;
+        }
+        if held.filtered.len() >= FILTERS_REMEMBERED {
+            held.filtered.remove(0);
+        }
+        let strategy = Arc::clone(&self.0.strategy);
+        let balancer = held.core.balancer(filters.into(), strategy);
+        held.filtered.push(Arc::clone(&balancer));
+        balancer
+    }
+
+    /// The balancer of one address, which is in no registry.
+    pub(crate) fn address(&self, address: &str) -> Arc<Balancer<C>> {
+        let mut tables = self.lock();
+        let Tables {
+            addresses, uses, ..
+        } = &mut *tables;
+        let held = find(addresses, uses, address, |address| {
+            Held::new(Core::of_address(address, self.0.clock), &self.0.strategy)
+        });
+        Arc::clone(&held.plain)
+    }
+
+    /// The registry's name, for messages.
+    pub(crate) fn registry_name(&self) -> &'static str {
+        self.0.cache.registry_name()
+    }
+
+    fn held<'a>(&self, tables: &'a mut Tables<C>, name: &str) -> &'a mut Held<C> {
+        let inner = &self.0;
+        find(&mut tables.services, &mut tables.uses, name, |name| {
+            let entry = inner.cache.entry(name);
+            let core = Core::of_service(name, inner.cache.registry_name(), entry, inner.clock);
+            Held::new(core, &inner.strategy)
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tables<C>> {
+        // Sections only read and insert: after a panic the tables are still whole.
+        self.0.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C> Clone for Selector<C> {
+    fn clone(&self) -> Selector<C> {
+        Selector(Arc::clone(&self.0))
+    }
+}
+
+impl<C> fmt::Debug for Selector<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selector")
+            .field("cache", &self.0.cache)
+            .finish_non_exhaustive()
+    }
+}
+
+// ===== impl Held =====
+
+impl<C: Default + Send + Sync + 'static> Held<C> {
+    fn new(core: Arc<Core<C>>, strategy: &Arc<dyn Strategy>) -> Held<C> {
+        let plain = core.balancer(Box::default(), Arc::clone(strategy));
+        Held {
+            core,
+            plain,
+            filtered: Vec::new(),
+            used: 0,
+        }
+    }
+
+    /// Whether only the table holds it.
+    fn is_idle(&self) -> bool {
+        std::iter::once(&self.plain)
+            .chain(&self.filtered)
+            .all(|balancer| Arc::strong_count(balancer) == 1)
+    }
+}
+
+fn find<'a, C: Default + Send + Sync + 'static>(
+    table: &'a mut HashMap<Arc<str>, Held<C>>,
+    uses: &mut u64,
+    name: &str,
+    make: impl FnOnce(&Arc<str>) -> Held<C>,
+) -> &'a mut Held<C> {
+    *uses += 1;
+    if !table.contains_key(name) && table.len() >= REMEMBERED {
+        let oldest = table
+            .iter()
+            .filter(|(_, held)| held.is_idle())
+            .min_by_key(|(_, held)| held.used)
+            .map(|(name, _)| Arc::clone(name));
+        if let Some(oldest) = oldest {
+            table.remove(&oldest);
+        }
+    }
+    let name: Arc<str> = name.into();
+    let held = table
+        .entry(Arc::clone(&name))
+        .or_insert_with(|| make(&name));
+    held.used = *uses;
+    held
+}
