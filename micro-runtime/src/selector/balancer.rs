@@ -209,9 +209,11 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
         entry: Arc<Entry>,
         clock: Clock,
     ) -> Arc<Core<C>> {
-        let core = Core::new(name, registry, Source::Registry(Arc::clone(&entry)), clock);
-        let listener: Weak<dyn Listener> = core.me.clone();
-        entry.listen(listener);
+        let core = Core::new(name, registry, Source::Registry(entry), clock);
+        if let Source::Registry(entry) = &core.source {
+            let listener: Weak<dyn Listener> = core.me.clone();
+            entry.listen(listener);
+        }
         core.update();
         core
     }
