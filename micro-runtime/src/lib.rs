@@ -13,6 +13,11 @@ mod protocol;
 pub mod registry;
 pub mod selector;
 pub mod server;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the service that uses them comes next")
+)]
+pub mod service;
 mod status;
 mod stream;
 pub mod transport;
