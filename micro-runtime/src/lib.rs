@@ -13,10 +13,7 @@ mod protocol;
 pub mod registry;
 pub mod selector;
 pub mod server;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the service that uses them comes next")
-)]
+#[expect(dead_code, reason = "the service that uses them comes next")]
 pub mod service;
 mod status;
 mod stream;

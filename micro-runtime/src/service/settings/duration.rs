@@ -151,4 +151,18 @@ mod tests {
             assert!(parse(text).is_err(), "{text:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in ".*", near in "[-+0-9.nuµmshx ]{0,24}") {
+            let _ = parse(&text);
+            let _ = parse(&near);
+        }
+
+        #[test]
+        fn what_is_written_is_read(h in 0_u64..2_000_000, m in 0_u64..60, s in 0_u64..60, ns in 0_u32..1_000_000_000) {
+            let expected = Duration::new(h * 3600 + m * 60 + s, ns);
+            proptest::prop_assert_eq!(parse(&format!("{h}h{m}m{s}.{ns:09}s")), Ok(expected));
+        }
+    }
 }

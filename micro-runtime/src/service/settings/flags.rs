@@ -170,3 +170,226 @@ fn nearly(found: &str, ours: &str) -> bool {
         None => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_words(words: &str, own: &[&str]) -> Result<(Settings, String), Error> {
+        let mut settings = Settings::new("hello");
+        let own: Vec<_> = own.iter().map(|&name| name.to_owned()).collect();
+        let args = words.split(' ').filter(|word| !word.is_empty());
+        let rest = read(&mut settings, args.map(OsString::from), &own)?;
+        let rest: Vec<_> = rest.iter().map(|arg| arg.to_str().unwrap()).collect();
+        Ok((settings, rest.join(" ")))
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_in_its_order() {
+        for (words, name, rest) in [
+            ("", "hello", ""),
+            ("run --server_name a fast", "a", "run fast"),
+            ("run --server_name=a fast", "a", "run fast"),
+            (
+                "--server-name a -v --verbose --port=80 --port 80",
+                "a",
+                "-v --verbose --port=80 --port 80",
+            ),
+            ("--server-name=a=b", "a=b", ""),
+            ("--server_name a --server_name b", "b", ""),
+            ("--server_name a --server_name=", "a", ""),
+            ("--server_name -a", "-a", ""),
+            ("--server_name=--registry", "--registry", ""),
+            (
+                "x -- --server_name a --registry",
+                "hello",
+                "x -- --server_name a --registry",
+            ),
+            ("--server_name a -- -- b", "a", "-- -- b"),
+            (
+                "- --= -= --=a ---- --- -x=--server_name",
+                "hello",
+                "- --= -= --=a ---- --- -x=--server_name",
+            ),
+            (
+                "--help --version --helper --trace --stor --auto",
+                "hello",
+                "--help --version --helper --trace --stor --auto",
+            ),
+            (
+                "-s -c -rf --retries 2 --timeout 5s",
+                "hello",
+                "-s -c -rf --retries 2 --timeout 5s",
+            ),
+        ] {
+            let (settings, left) = read_words(words, &[]).unwrap();
+            assert_eq!(
+                (settings.name.as_str(), left.as_str()),
+                (name, rest),
+                "{words}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_slip_is_an_error_that_names_what_was_meant() {
+        for (slip, meant) in [
+            ("--registy", "registry"),
+            ("--registry-adress", "registry_address"),
+            ("--regsitry=mdns", "registry"),
+            ("--Registry", "registry"),
+            ("--SERVER_NAME", "server_name"),
+            ("--servername", "server_name"),
+            ("--server_addr", "server_address"),
+            ("--server-ver", "server_version"),
+            ("--client_req", "client_request_timeout"),
+            ("--slector", "selector"),
+            ("--sevrer", "server"),
+            ("--clients", "client"),
+            ("--transprot", "transport"),
+            ("--register-tll", "register_ttl"),
+            ("-server_name", "server_name"),
+            ("-registry=mdns", "registry"),
+            ("---registry", "registry"),
+        ] {
+            let error = read_words(slip, &[]).unwrap_err().to_string();
+            let found = slip.split('=').next().unwrap();
+            let name = found
+                .strip_prefix("--")
+                .or(found.strip_prefix('-'))
+                .unwrap();
+            assert_eq!(
+                error,
+                format!(
+                    "expected --{meant}, found {found}, which nearly spells it; if it is a flag of the program's own, \
+                     name it with Service::own_flags([\"{name}\"])"
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn the_programs_own_flags_stay_its_own() {
+        for words in [
+            "--config a",
+            "--store=a",
+            "--clients 3",
+            "--server-nam a",
+            "-registry b",
+            "--registry b",
+        ] {
+            assert!(
+                read_words(words, &[]).is_err() || words == "--registry b",
+                "{words}"
+            );
+            let name = words
+                .trim_start_matches('-')
+                .split(['=', ' '])
+                .next()
+                .unwrap();
+            for own in [name, &format!("--{name}"), &name.replace('-', "_")] {
+                let (_, rest) = read_words(words, &["other", own]).unwrap();
+                assert_eq!(rest, words);
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_value_is_an_error() {
+        for (words, expected) in [
+            (
+                "a --server_name",
+                "--server_name: expected a value, found the end of the arguments",
+            ),
+            (
+                "--server_name --registry mdns",
+                "--server_name: expected a value, found \"--registry\"; if that is the value, write --server_name=",
+            ),
+            (
+                "--server-name --",
+                "--server_name: expected a value, found \"--\"; if that is the value, write --server_name=",
+            ),
+        ] {
+            assert_eq!(read_words(words, &[]).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn metadata_may_be_repeated() {
+        let (settings, _) = read_words(
+            "--server_metadata a=1,b=2 --server_metadata b=3 --server_metadata=c=x=y,d=",
+            &[],
+        )
+        .unwrap();
+        let expected = [("a", "1"), ("b", "3"), ("c", "x=y"), ("d", "")];
+        assert!(
+            settings
+                .metadata
+                .iter()
+                .map(|(k, v)| (k.as_str(), v.as_str()))
+                .eq(expected)
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn other_bytes_are_left_or_refused() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let args = vec![bytes(b"\xff"), bytes(b"--x=\xff"), bytes(b"--\xff")];
+        let mut settings = Settings::new("hello");
+        assert_eq!(read(&mut settings, args.clone(), &[]).unwrap(), args);
+        for args in [
+            vec![bytes(b"--server_name=\xff")],
+            vec![bytes(b"--server_name"), bytes(b"\xff")],
+        ] {
+            let error = read(&mut settings, args, &[]).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                "--server_name: expected UTF-8 text, found other bytes"
+            );
+        }
+    }
+
+    fn arg() -> impl proptest::strategy::Strategy<Value = String> {
+        use proptest::prelude::*;
+
+        let name = proptest::sample::select(
+            TABLE
+                .iter()
+                .filter_map(|entry| entry.flag)
+                .collect::<Vec<_>>(),
+        );
+        prop_oneof![
+            Just("--".to_owned()),
+            ".{0,12}",
+            "-{0,3}[a-z_-]{0,16}",
+            (name.clone(), ".{0,12}").prop_map(|(name, value)| format!("--{name}={value}")),
+            (name.clone(), "[-+0-9a-z.,=:]{0,12}")
+                .prop_map(|(name, value)| format!("--{name}={value}")),
+            name.prop_map(|name| format!("--{name}")),
+        ]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_arguments_are_read_or_refused(args in proptest::collection::vec(arg(), 0..8)) {
+            let mut settings = Settings::new("hello");
+            let Ok(rest) = read(&mut settings, args.iter().map(OsString::from), &[]) else {
+                return Ok(());
+            };
+            // What is left was there, in this order, and nothing after `--` was touched.
+            let mut all = args.iter();
+            for left in &rest {
+                proptest::prop_assert!(all.any(|arg| left == arg.as_str()));
+            }
+            if let Some(end) = args.iter().position(|arg| arg == "--") {
+                let after = &args[end..];
+                proptest::prop_assert!(rest.len() >= after.len());
+                let kept = &rest[rest.len() - after.len()..];
+                proptest::prop_assert!(kept.iter().zip(after).all(|(left, arg)| left == arg.as_str()));
+            }
+        }
+    }
+}

@@ -8,6 +8,8 @@ mod environment;
 mod flags;
 mod registry;
 mod table;
+#[cfg(test)]
+mod tests;
 mod value;
 
 use std::collections::BTreeMap;

@@ -77,6 +77,14 @@ impl Request {
     pub(super) fn set_addresses(&mut self, addresses: Vec<String>, origin: Origin) {
         self.addresses = Some((addresses, origin));
     }
+
+    /// `name|address address`.
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> String {
+        let name = self.name.as_ref().map_or("", |name| &name.0);
+        let addresses = self.addresses.as_ref().map(|list| list.0.join(" "));
+        format!("{name}|{}", addresses.unwrap_or_default())
+    }
 }
 
 fn is_variable(origin: &Origin) -> bool {
@@ -178,4 +186,162 @@ fn by_default(table: &[BuiltIn]) -> Result<&BuiltIn, Error> {
 fn names(table: &[BuiltIn]) -> String {
     let names: Vec<_> = table.iter().map(|built_in| built_in.name).collect();
     names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::registry::{Service, Watcher};
+
+    /// A registry that lists its addresses as the names of services.
+    struct Fake<const N: u8>(Vec<String>);
+
+    impl<const N: u8> Registry for Fake<N> {
+        fn name(&self) -> &'static str {
+            ["mdns", "fixed", "theirs"][usize::from(N)]
+        }
+
+        async fn register(&self, _: &Service, _: Duration) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn deregister(&self, _: &Service) -> Result<(), Error> {
+            Ok(())
+        }
+
+        async fn get(&self, _: &str) -> Result<Vec<Service>, Error> {
+            Ok(Vec::new())
+        }
+
+        async fn list(&self) -> Result<Vec<Service>, Error> {
+            let service = |name: &String| Service {
+                name: name.clone(),
+                ..Service::default()
+            };
+            Ok(self.0.iter().map(service).collect())
+        }
+
+        async fn watch(&self, _: Option<&str>) -> Result<Watcher, Error> {
+            Err(Error::registry("no watch"))
+        }
+    }
+
+    const FAKES: &[BuiltIn] = &[
+        BuiltIn {
+            name: "mdns",
+            is: |id| id == TypeId::of::<Fake<0>>(),
+            make: |addresses| Ok(Arc::new(Fake::<0>(addresses.to_vec()))),
+        },
+        BuiltIn {
+            name: "fixed",
+            is: |id| id == TypeId::of::<Fake<1>>(),
+            make: |addresses| match addresses {
+                [] => Err(Error::config("expected an address, found none")),
+                addresses => Ok(Arc::new(Fake::<1>(addresses.to_vec()))),
+            },
+        },
+    ];
+
+    fn code<const N: u8>(addresses: &str) -> Option<Chosen> {
+        let addresses = addresses.split(',').map(str::to_owned).collect();
+        Some(Chosen::new(Fake::<N>(addresses)))
+    }
+
+    /// `name|addresses` by the environment, then by flags.
+    fn request(variables: &str, flags: &str) -> Request {
+        let mut request = Request::default();
+        for (text, origins) in [
+            (
+                variables,
+                [
+                    Origin::Variable("MICRO_REGISTRY"),
+                    Origin::Variable("MICRO_REGISTRY_ADDRESS"),
+                ],
+            ),
+            (
+                flags,
+                [Origin::Flag("registry"), Origin::Flag("registry_address")],
+            ),
+        ] {
+            let (name, addresses) = text.split_once('|').unwrap();
+            let [of_name, of_addresses] = origins;
+            // Flags may come in any order; this one is the harder.
+            if !addresses.is_empty() {
+                let addresses = addresses.split(',').map(str::to_owned).collect();
+                request.set_addresses(addresses, of_addresses);
+            }
+            if !name.is_empty() {
+                request.set_name(name, of_name);
+            }
+        }
+        request
+    }
+
+    #[tokio::test]
+    async fn code_environment_and_flags_make_one_registry() {
+        for (code, variables, flags, expected) in [
+            (None, "|", "|", "mdns []"),
+            (None, "|lo,eth0", "|", "mdns [lo,eth0]"),
+            (None, "fixed|a:1", "|", "fixed [a:1]"),
+            (None, "fixed|a:1", "|b:2", "fixed [b:2]"),
+            (None, "|a:1", "fixed|", "fixed [a:1]"),
+            (None, "fixed|a:1", "fixed|", "fixed [a:1]"),
+            (None, "fixed|a:1", "mdns|", "mdns []"),
+            (None, "mdns|lo", "fixed|b:2", "fixed [b:2]"),
+            (code::<1>("c:3"), "|", "|", "fixed [c:3]"),
+            (code::<1>("c:3"), "|a:1", "|", "fixed [a:1]"),
+            (code::<1>("c:3"), "fixed|", "|", "fixed [c:3]"),
+            (code::<1>("c:3"), "|", "mdns|", "mdns []"),
+            (code::<1>("c:3"), "mdns|lo", "|", "mdns [lo]"),
+            (code::<2>("c:3"), "|", "|", "theirs [c:3]"),
+            (code::<2>("c:3"), "|", "mdns|", "mdns []"),
+            (code::<2>("c:3"), "|a:1", "fixed|", "fixed [a:1]"),
+        ] {
+            let registry = resolve(code.as_ref(), &request(variables, flags), FAKES).unwrap();
+            let services = registry.list().await.unwrap();
+            let addresses: Vec<_> = services.into_iter().map(|service| service.name).collect();
+            let found = format!("{} [{}]", registry.name(), addresses.join(","));
+            assert_eq!(found, expected, "{code:?} {variables} {flags}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_that_names_its_source() {
+        for (code, variables, flags, expected) in [
+            (
+                code::<2>("c:3"),
+                "|a:1",
+                "|",
+                "MICRO_REGISTRY_ADDRESS: expected no address, since the registry that code has set, \"theirs\", is not \
+                 one of the built-in ones (mdns, fixed), found \"a:1\"; name one of those too, or leave the address out",
+            ),
+            (
+                code::<2>("c:3"),
+                "|",
+                "|a:1",
+                "--registry_address: expected no address, since the registry that code has set, \"theirs\", is not \
+                 one of the built-in ones (mdns, fixed), found \"a:1\"; name one of those too, or leave the address out",
+            ),
+            (
+                None,
+                "consul|",
+                "|",
+                "MICRO_REGISTRY: expected one of mdns, fixed (those of this build; others need their cargo feature), \
+                 found \"consul\"",
+            ),
+            (
+                None,
+                "|",
+                "fixed|",
+                "--registry: registry fixed: expected an address, found none",
+            ),
+        ] {
+            let result = resolve(code.as_ref(), &request(variables, flags), FAKES);
+            assert_eq!(result.err().unwrap().to_string(), expected);
+        }
+        let none = resolve(None, &Request::default(), &[]).err().unwrap();
+        assert!(none.to_string().starts_with("no registry is set"), "{none}");
+    }
 }
