@@ -21,7 +21,7 @@ pub(crate) fn address(
     let (host, port) = match advertise {
         None => ("", None),
         Some(text) => split(text).ok_or_else(|| {
-            Origin::Code("advertise").error(format_args!(
+            Origin::Code("ServiceBuilder::advertise").error(format_args!(
                 "expected host:port, host or :port (an IPv6 host in brackets), found {}",
                 shown(text)
             ))
@@ -54,7 +54,7 @@ pub(crate) fn address(
         Some((_, ip)) => Ok(join(&ip.to_string(), port)),
         None => Err(Error::transport(format_args!(
             "expected an interface with an address that others can reach, to register the server on {bound}, found none \
-             among {interfaces:?}; set Service::advertise or --server_advertise"
+             among {interfaces:?}; set ServiceBuilder::advertise or --server_advertise"
         ))),
     }
 }

@@ -105,6 +105,12 @@ mod tests {
     }
 
     #[test]
+    fn a_subscriber_of_the_program_stays() {
+        let theirs = tracing_subscriber::registry();
+        tracing::subscriber::with_default(theirs, || assert!(!install(LogLevel::Info)));
+    }
+
+    #[test]
     fn levels_hold_and_frames_stay_out() {
         let speak = || {
             tracing::error!("e");

@@ -1,4 +1,4 @@
-//! [`Service`](crate::registry::Service)s as programs: settings, logs, life from start to stop.
+//! A service as a program: its settings, its log, its life from start to stop.
 //!
 #![doc = include_str!("settings/settings.md")]
 

@@ -150,7 +150,7 @@ fn find(spelt: &Spelt<'_>) -> Result<Option<(&'static str, Effect)>, Error> {
 
 fn way_out(spelt: &Spelt<'_>) -> String {
     format!(
-        "if it is a flag of the program's own, name it with Service::own_flags([{}])",
+        "if it is a flag of the program's own, name it with ServiceBuilder::own_flags([{}])",
         shown(spelt.name)
     )
 }
@@ -262,7 +262,7 @@ mod tests {
                 error,
                 format!(
                     "expected --{meant}, found {found}, which nearly spells it; if it is a flag of the program's own, \
-                     name it with Service::own_flags([\"{name}\"])"
+                     name it with ServiceBuilder::own_flags([\"{name}\"])"
                 ),
             );
         }

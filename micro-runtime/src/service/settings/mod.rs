@@ -219,26 +219,30 @@ impl Settings {
     /// # Errors
     /// The first setting that is wrong, or that contradicts another.
     pub(crate) fn resolve(mut self) -> Result<Resolved, Error> {
-        table::check_word(&self.name, &Origin::Code("new"), "a name")?;
-        table::check_word(&self.version, &Origin::Code("version"), "a version")?;
+        table::check_word(&self.name, &Origin::Code("Service::new"), "a name")?;
+        table::check_word(
+            &self.version,
+            &Origin::Code("ServiceBuilder::version"),
+            "a version",
+        )?;
         for (key, value) in &self.metadata {
-            table::check_metadata(key, value, &Origin::Code("metadata"))?;
+            table::check_metadata(key, value, &Origin::Code("ServiceBuilder::metadata"))?;
         }
         if let Some(advertise) = &self.advertise {
             table::check_advertise(&Given {
                 text: advertise,
-                origin: Origin::Code("advertise"),
+                origin: Origin::Code("ServiceBuilder::advertise"),
             })?;
         }
         let listen = ListenAddress::parse(&Given {
             text: &self.address,
-            origin: Origin::Code("address"),
+            origin: Origin::Code("ServiceBuilder::address"),
         })?;
         let id = match self.id.take() {
             Some(id) => id,
             None => uuid::Uuid::new_v4().to_string(),
         };
-        table::check_word(&id, &Origin::Code("id"), "an id")?;
+        table::check_word(&id, &Origin::Code("ServiceBuilder::id"), "an id")?;
         let register_interval = self.interval()?;
         let registry =
             registry::resolve(self.registry.as_ref(), &self.request, registry::BUILT_IN)?;

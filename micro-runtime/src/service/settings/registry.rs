@@ -11,12 +11,15 @@ use crate::registry::{DynRegistry, Registry};
 /// The registry of a service that was given none.
 const DEFAULT: &str = "mdns";
 
+/// Makes a registry for addresses, of which there may be none.
+type Make = fn(&[String]) -> Result<Arc<dyn DynRegistry>, Error>;
+
 /// A registry of ours: what `MICRO_REGISTRY` calls it, the type it is, and how one is made for addresses.
 #[derive(Clone, Copy)]
 pub(super) struct BuiltIn {
     pub(super) name: &'static str,
     pub(super) is: fn(TypeId) -> bool,
-    pub(super) make: fn(&[String]) -> Result<Arc<dyn DynRegistry>, Error>,
+    pub(super) make: Make,
 }
 
 /// The registries there are; those of a Cargo feature only with it.
@@ -117,7 +120,11 @@ pub(super) fn resolve(
     match (&request.name, &request.addresses) {
         (None, None) => match code {
             Some(chosen) => Ok(Arc::clone(&chosen.registry)),
-            None => make(by_default(table)?, &[], &Origin::Code("registry")),
+            None => make(
+                by_default(table)?,
+                &[],
+                &Origin::Code("ServiceBuilder::registry"),
+            ),
         },
         (Some((name, origin)), None) => {
             let named = by_name(name, origin, table)?;
@@ -177,7 +184,7 @@ fn by_default(table: &[BuiltIn]) -> Result<&BuiltIn, Error> {
         .ok_or_else(|| {
             Error::config(format_args!(
                 "no registry is set, and the default one, {DEFAULT}, is not in this build; set one with \
-                 Service::registry, MICRO_REGISTRY ({}) or the cargo feature {DEFAULT}",
+                 ServiceBuilder::registry, MICRO_REGISTRY ({}) or the cargo feature {DEFAULT}",
                 names(table)
             ))
         })

@@ -1,6 +1,6 @@
 //! Every flag and variable by a table, their order of precedence, and the documentation held against both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use super::table::{Effect, TABLE};
@@ -207,16 +207,18 @@ const CASES: &[Case] = &[
 #[test]
 fn each_is_read_by_variable_and_flag() {
     for (variable, show, values, refused, expected) in CASES {
-        let entry = TABLE
+        #[cfg(feature = "flags")]
+        let flag = TABLE
             .iter()
             .find(|entry| entry.variable == *variable)
-            .unwrap();
+            .unwrap()
+            .flag;
         for (value, shown) in *values {
             let mut settings = Settings::new("hello");
             from_environment(&mut settings, variable, value).unwrap();
             assert_eq!(show(&settings), *shown, "{variable}={value}");
             #[cfg(feature = "flags")]
-            if let Some(flag) = entry.flag {
+            if let Some(flag) = flag {
                 let mut settings = Settings::new("hello");
                 from_flag(&mut settings, flag, value).unwrap();
                 assert_eq!(show(&settings), *shown, "--{flag}={value}");
@@ -232,7 +234,7 @@ fn each_is_read_by_variable_and_flag() {
                 "{text}"
             );
             #[cfg(feature = "flags")]
-            if let Some(flag) = entry.flag {
+            if let Some(flag) = flag {
                 let error = from_flag(&mut settings, flag, value).unwrap_err();
                 assert_eq!(
                     error.to_string(),
@@ -318,7 +320,7 @@ fn a_variable_of_other_bytes_is_refused() {
 #[cfg(feature = "flags")]
 #[test]
 fn flags_win_over_the_environment_and_that_over_code() {
-    let environment = BTreeMap::from([
+    let environment = std::collections::BTreeMap::from([
         ("MICRO_SERVER_NAME", "by.variable"),
         ("MICRO_SERVER_VERSION", "2"),
         ("MICRO_REGISTER_TTL", "60"),
@@ -393,25 +395,25 @@ fn what_code_sets_is_checked_too() {
         (|s| s.name.clear(), "Service::new: expected a name"),
         (
             |s| s.version.clear(),
-            "Service::version: expected a version",
+            "ServiceBuilder::version: expected a version",
         ),
         (
             |s| s.id = Some("\n".to_owned()),
-            "Service::id: expected an id",
+            "ServiceBuilder::id: expected an id",
         ),
         (
             |s| s.address = "80".to_owned(),
-            "Service::address: expected host:port",
+            "ServiceBuilder::address: expected host:port",
         ),
         (
             |s| s.advertise = Some(":x".to_owned()),
-            "Service::advertise: expected host:port",
+            "ServiceBuilder::advertise: expected host:port",
         ),
         (
             |s| {
                 s.metadata.insert("server".to_owned(), "x".to_owned());
             },
-            "Service::metadata: expected a key other than broker, protocol,",
+            "ServiceBuilder::metadata: expected a key other than broker, protocol,",
         ),
         (
             |s| s.register_interval = Some(REGISTER_TTL),
@@ -512,7 +514,7 @@ proptest::proptest! {
                 // What was let in from outside holds when everything is checked.
                 let wrong = settings.resolve().err().map(|error| error.to_string());
                 proptest::prop_assert!(
-                    !wrong.as_ref().is_some_and(|text| text.starts_with("Service::")),
+                    !wrong.as_ref().is_some_and(|text| text.starts_with("Service")),
                     "{:?}",
                     wrong
                 );

@@ -12,7 +12,7 @@ const SHOWN: usize = 80;
 /// Where a setting came from; its `Display` is what an error begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// A method of the builder.
+    /// A function of ours that code called, such as `ServiceBuilder::address`.
     Code(&'static str),
     /// A variable of the environment.
     Variable(&'static str),
@@ -39,8 +39,7 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Code(method) => write!(f, "Service::{method}"),
-            Origin::Variable(name) => f.write_str(name),
+            Origin::Code(name) | Origin::Variable(name) => f.write_str(name),
             Origin::Flag(name) => write!(f, "--{name}"),
         }
     }
