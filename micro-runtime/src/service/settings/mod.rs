@@ -97,7 +97,7 @@ pub(crate) struct Settings {
 /// Settings that have been checked and belong together.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// As they were; `id` and `register_interval` are filled in.
+    /// As they were, with `id` filled in.
     pub(crate) settings: Settings,
     /// The registry.
     pub(crate) registry: SharedRegistry,
