@@ -34,7 +34,10 @@ async fn main() -> Result<(), Error> {
         name: "World ^_^".into(),
     };
     let refused = hello.ping(request()).await;
-    assert_eq!(refused.map_err(|status| status.code()), Err(Code::Unauthenticated));
+    assert_eq!(
+        refused.map_err(|status| status.code()),
+        Err(Code::Unauthenticated)
+    );
     println!("without a token: refused");
 
     let res = hello

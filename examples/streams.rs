@@ -15,7 +15,12 @@ impl NumbersHandler for Numbers {
         Ok(number(req.value * req.value))
     }
 
-    async fn count(&self, _ctx: Context, req: Number, mut responses: Outbound<Number>) -> Result<()> {
+    async fn count(
+        &self,
+        _ctx: Context,
+        req: Number,
+        mut responses: Outbound<Number>,
+    ) -> Result<()> {
         for value in 1..=req.value {
             responses.send(number(value)).await?;
         }

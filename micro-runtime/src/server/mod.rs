@@ -10,6 +10,7 @@
 
 mod call;
 mod cost;
+pub(crate) mod registration;
 mod reply;
 mod router;
 mod routes;
