@@ -4,6 +4,7 @@ pub mod codec;
 mod context;
 mod deadline;
 mod error;
+mod events;
 pub mod exchange;
 pub mod interceptor;
 pub mod json;

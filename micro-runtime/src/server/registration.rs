@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::Error;
 use crate::registry::{DynRegistry, Service};
-use crate::service::events;
+use crate::events;
 
 /// The longest wait between two attempts of a registration that the registry refuses; the first is a
 /// thirtieth of it, and each further one twice the last.

@@ -53,7 +53,7 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
-    use super::super::events;
+    use crate::events;
     use super::*;
 
     #[derive(Clone, Default)]

@@ -3,7 +3,6 @@
 #![doc = include_str!("settings/settings.md")]
 
 pub(crate) mod advertise;
-pub(crate) mod events;
 #[cfg(feature = "flags")]
 pub(crate) mod logs;
 pub(crate) mod settings;
