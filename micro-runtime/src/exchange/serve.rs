@@ -102,6 +102,12 @@ impl Drainer {
         });
     }
 
+    /// How many are told: each connection, and whoever accepts them.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.0.receiver_count()
+    }
+
     /// Waits until every [`Drain`] is dropped: every connection is over.
     pub async fn drained(&self) {
         self.0.closed().await;

@@ -15,6 +15,8 @@ mod reply;
 mod router;
 mod routes;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
-use crate::registry::{DynRegistry, Service};
 use crate::events;
+use crate::registry::{DynRegistry, Service};
 
 /// The longest wait between two attempts of a registration that the registry refuses; the first is a
 /// thirtieth of it, and each further one twice the last.

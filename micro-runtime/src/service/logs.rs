@@ -53,8 +53,8 @@ mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
-    use crate::events;
     use super::*;
+    use crate::events;
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
