@@ -1,1 +1,3 @@
 //! Generates Rust code for micro from .proto files.
+
+mod generate;

@@ -1,0 +1,3 @@
+//! From a request to files.
+
+pub(crate) mod names;

@@ -1,0 +1,99 @@
+//! How the names of a proto become Rust names.
+//!
+//! [`RustNames`] is the one place that answers "what is this called in Rust": the message code comes from
+//! prost-build, which keeps its naming private, so what is generated beside it has to follow the same rules.
+
+use heck::{ToSnakeCase, ToUpperCamelCase};
+use proc_macro2::{Ident, Span};
+
+/// The Rust names of everything in a run, as seen from one package's module.
+///
+/// Proto names are full and start with a dot (`.shop.v1.Order`). `from_depth` says where the answer is
+/// used: 0 is the package's own module, 1 a module inside it, and so on.
+pub(crate) trait RustNames {
+    /// The path of a message or an enum; well-known types and extern paths included.
+    fn type_path(&self, proto_name: &str, from_depth: usize) -> syn::Type;
+
+    /// The last segment of [`RustNames::type_path`] for a type of our own, such as `Order`.
+    fn type_ident(&self, proto_name: &str) -> Ident;
+
+    /// A field's or a oneof's name in its struct, such as `unit_price` or `r#type`.
+    fn field_ident(&self, proto_field: &str) -> Ident;
+
+    /// An enum value's name in its enum, such as `Placed` for `ORDER_STATE_PLACED`.
+    fn variant_ident(&self, enum_name: &str, value: &str) -> Ident;
+
+    /// The path of the enum that holds a oneof's members.
+    fn oneof_path(&self, message: &str, oneof: &str, from_depth: usize) -> syn::Type;
+
+    /// A oneof member's name in that enum.
+    fn oneof_variant_ident(&self, field: &str) -> Ident;
+
+    /// Whether a singular field (a member of a oneof, too) is held in a `Box`.
+    fn is_boxed(&self, message: &str, field: &str) -> bool;
+
+    /// Whether a message has our JSON mapping: it is a well-known type, or generated here with all the
+    /// messages in its fields, or comes from elsewhere and the user said that it has one.
+    fn has_json(&self, message: &str) -> bool;
+
+    /// Whether a message or enum is generated here; the rest come from elsewhere by extern path.
+    fn is_local(&self, proto_name: &str) -> bool;
+
+    /// The path of the runtime, `::micro_runtime` unless the user says otherwise.
+    fn runtime(&self) -> &syn::Path;
+}
+
+/// Words that cannot be identifiers unless written `r#word`: the keywords of all editions, and the reserved
+/// words (<https://doc.rust-lang.org/reference/keywords.html>).
+const RAW: &[&str] = &[
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
+    "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut",
+    "override", "priv", "pub", "ref", "return", "static", "struct", "trait", "true", "try", "type", "typeof",
+    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+];
+
+/// Words that cannot be raw identifiers either.
+const NEVER: &[&str] = &["_", "self", "super", "crate", "Self", "extern"];
+
+/// A word as a Rust identifier: keywords become `r#word`, or `word_` where raw identifiers do not exist.
+pub(crate) fn sanitize(word: &str) -> String {
+    if RAW.contains(&word) {
+        format!("r#{word}")
+    } else if NEVER.contains(&word) {
+        format!("{word}_")
+    } else if word.starts_with(char::is_numeric) {
+        format!("_{word}")
+    } else {
+        word.to_owned()
+    }
+}
+
+/// A field, rpc, module or function name.
+pub(crate) fn snake(word: &str) -> String {
+    sanitize(&word.to_snake_case())
+}
+
+/// A type or variant name.
+pub(crate) fn camel(word: &str) -> String {
+    sanitize(&word.to_upper_camel_case())
+}
+
+/// An enum value's name, without its enum's name in front unless that leaves no identifier.
+pub(crate) fn variant(enum_name: &str, value: &str, strip: bool) -> String {
+    let name = camel(value);
+    if !strip {
+        return name;
+    }
+    match name.strip_prefix(camel(enum_name).as_str()) {
+        Some(rest) if rest.starts_with(char::is_uppercase) => sanitize(rest),
+        _ => sanitize(&name),
+    }
+}
+
+/// An identifier from a sanitized word.
+pub(crate) fn ident(word: &str) -> Ident {
+    match word.strip_prefix("r#") {
+        Some(raw) => Ident::new_raw(raw, Span::call_site()),
+        None => Ident::new(word, Span::call_site()),
+    }
+}
