@@ -1,3 +1,184 @@
-//! From a request to files.
+//! From a request to files: the one pure function behind the plugin and the builder.
 
+mod assemble;
+mod check;
+mod externs;
+mod include;
+mod messages;
 pub(crate) mod names;
+mod package;
+mod services;
+mod symbols;
+mod types;
+
+use proc_macro2::TokenStream;
+use prost::Message;
+use prost::bytes::Bytes;
+
+use self::messages::{Configure, Messages};
+use self::names::RustNames;
+use self::package::Package;
+use self::services::ServiceContext;
+use self::symbols::{Symbols, full_name};
+use self::types::Types;
+pub(crate) use self::types::matches;
+use crate::descriptor::{RawRequest, Request, comment, lower};
+use crate::diagnostic::{Diagnostic, Error};
+use crate::options::Options;
+use crate::parameters;
+
+/// What was generated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generated {
+    /// The files, in the order of their names.
+    pub files: Vec<GeneratedFile>,
+    /// What the user should know, although there is code.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// One generated file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratedFile {
+    /// Its path below the output folder, with `/`.
+    pub name: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// Generates code for an encoded `google.protobuf.compiler.CodeGeneratorRequest`, with the options in its
+/// parameter.
+///
+/// It touches no file, no clock and no environment: equal requests give equal files.
+///
+/// # Errors
+/// [`Error::is_unreadable`] if the bytes are no such request; otherwise all that stands in the way, in the
+/// parameter or in the files, at once.
+pub fn generate(request: &[u8]) -> Result<Generated, Error> {
+    let request = RawRequest::decode(Bytes::copy_from_slice(request)).map_err(|error| {
+        Error::unreadable(format!("cannot read the code generator request: {error}"))
+    })?;
+    let options = parameters::parse(request.parameter.as_deref().unwrap_or_default())?;
+    run(request, &options, &mut |_| {})
+}
+
+/// The same with the options already read, and with the user's own changes to prost-build's settings.
+pub(crate) fn run(
+    request: RawRequest,
+    options: &Options,
+    configure: Configure<'_>,
+) -> Result<Generated, Error> {
+    let Request { mut files } = Request::decode(request)?;
+    for file in &mut files {
+        lower(&mut file.proto);
+    }
+    let packages = Package::group(&files, options);
+    let extern_path = externs::normalize(options, &files)?;
+    let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path)?;
+    let mut findings = messages::check_attributes(options);
+    findings.extend(check::check(&files, &types));
+    if !findings.is_empty() {
+        return Err(Error::refused(findings));
+    }
+    let symbols = Symbols::build(&packages, &types, options);
+    if !symbols.errors.is_empty() {
+        return Err(Error::refused(symbols.errors));
+    }
+    let protos = files.iter().map(|file| file.proto.clone()).collect();
+    let messages = Messages::generate(protos, options, &extern_path, configure)?;
+
+    let mut generated = Vec::new();
+    let mut findings = Vec::new();
+    for package in packages.iter().filter(|package| package.written) {
+        match write(package, &types, &symbols, &messages, options) {
+            Ok(content) => generated.push(GeneratedFile {
+                name: package.file_name(options),
+                content,
+            }),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(Error::refused(findings));
+    }
+    if let Some(name) = &options.include_file {
+        generated.push(GeneratedFile {
+            name: name.clone(),
+            content: include::emit(&packages, options),
+        });
+    }
+    generated.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Generated {
+        files: generated,
+        warnings: symbols.warnings,
+    })
+}
+
+/// The file of one package.
+fn write(
+    package: &Package<'_>,
+    types: &Types<'_>,
+    symbols: &Symbols,
+    messages: &Messages,
+    options: &Options,
+) -> Result<String, Diagnostic> {
+    let rust = types.seen_from(&package.modules);
+    let mut services = TokenStream::new();
+    for file in &package.files {
+        for (index, proto) in (0..).zip(&file.proto.service) {
+            let full_name = full_name(file.proto.package(), proto.name());
+            let Some(names) = symbols.services.get(&full_name) else {
+                continue;
+            };
+            let docs = messages
+                .services
+                .get(&full_name)
+                .filter(|_| options.comments_of(&full_name));
+            services.extend(services::emit(&ServiceContext {
+                proto,
+                full_name: &full_name,
+                names,
+                docs,
+                comments: &method_comments(file, index),
+                types,
+                rust,
+                options,
+            }));
+        }
+    }
+    let text = messages
+        .modules
+        .get(&package.modules)
+        .filter(|_| options.messages)
+        .map_or("", String::as_str);
+    assemble::file(package, text, services, rust.runtime())
+}
+
+/// The plain leading comment of each rpc of the service with this index.
+fn method_comments(file: &crate::descriptor::File, service: i32) -> Vec<String> {
+    let Some(service_proto) = usize::try_from(service)
+        .ok()
+        .and_then(|index| file.proto.service.get(index))
+    else {
+        return Vec::new();
+    };
+    let mut comments = vec![String::new(); service_proto.method.len()];
+    for location in file
+        .proto
+        .source_code_info
+        .iter()
+        .flat_map(|info| &info.location)
+    {
+        // FileDescriptorProto: 6 is `service`; ServiceDescriptorProto: 2 is `method`.
+        if let [6, of, 2, method] = *location.path.as_slice() {
+            let slot = usize::try_from(method)
+                .ok()
+                .and_then(|method| comments.get_mut(method));
+            if let (true, Some(slot), Some(text)) =
+                (of == service, slot, &location.leading_comments)
+            {
+                *slot = comment(text);
+            }
+        }
+    }
+    comments
+}

@@ -46,10 +46,11 @@ pub(crate) trait RustNames {
 /// Words that cannot be identifiers unless written `r#word`: the keywords of all editions, and the reserved
 /// words (<https://doc.rust-lang.org/reference/keywords.html>).
 const RAW: &[&str] = &[
-    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn", "else", "enum",
-    "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod", "move", "mut",
-    "override", "priv", "pub", "ref", "return", "static", "struct", "trait", "true", "try", "type", "typeof",
-    "unsafe", "unsized", "use", "virtual", "where", "while", "yield",
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "do", "dyn",
+    "else", "enum", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop",
+    "macro", "match", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "static",
+    "struct", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual",
+    "where", "while", "yield",
 ];
 
 /// Words that cannot be raw identifiers either.
@@ -95,5 +96,73 @@ pub(crate) fn ident(word: &str) -> Ident {
     match word.strip_prefix("r#") {
         Some(raw) => Ident::new_raw(raw, Span::call_site()),
         None => Ident::new(word, Span::call_site()),
+    }
+}
+
+/// A proto name as protoc-gen-go writes it: `say_hello` becomes `SayHello`, and capitals stay (`GetURL`).
+pub(crate) fn go_camel(name: &str) -> String {
+    let mut result = String::with_capacity(name.len());
+    let mut characters = name.chars().peekable();
+    let mut start = true;
+    while let Some(character) = characters.next() {
+        match character {
+            // A leading underscore becomes an X, and one before a capital or a digit stays: Go names must
+            // begin with a capital, and `a_1` must not become `a1` (protogen's GoCamelCase).
+            '_' if result.is_empty() => result.push('X'),
+            '_' if characters.peek().is_some_and(char::is_ascii_lowercase) => start = true,
+            digit if digit.is_ascii_digit() => {
+                result.push(digit);
+                start = true;
+            }
+            letter => {
+                result.push(if start {
+                    letter.to_ascii_uppercase()
+                } else {
+                    letter
+                });
+                start = false;
+            }
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_are_escaped() {
+        assert_eq!(snake("Type"), "r#type");
+        assert_eq!(snake("Self"), "self_");
+        assert_eq!(camel("self"), "Self_");
+        assert_eq!(camel("_1st"), "_1st");
+        assert_eq!(ident("r#type").to_string(), "r#type");
+    }
+
+    #[test]
+    fn enum_values_lose_their_prefix() {
+        assert_eq!(variant("State", "STATE_OPEN", true), "Open");
+        assert_eq!(variant("State", "STATE_OPEN", false), "StateOpen");
+        assert_eq!(variant("State", "STATELESS", true), "Stateless");
+        assert_eq!(variant("State", "STATE", true), "State");
+        assert_eq!(variant("State", "STATE_SELF", true), "Self_");
+        assert_eq!(variant("State", "STATE_1", true), "State1");
+    }
+
+    #[test]
+    fn go_names_follow_protoc_gen_go() {
+        for (proto, go) in [
+            ("Ping", "Ping"),
+            ("say_hello", "SayHello"),
+            ("GetURL", "GetURL"),
+            ("ping", "Ping"),
+            ("_ping", "XPing"),
+            ("get_V2", "Get_V2"),
+            ("get_2", "Get_2"),
+            ("v2beta", "V2Beta"),
+        ] {
+            assert_eq!(go_camel(proto), go, "{proto}");
+        }
     }
 }

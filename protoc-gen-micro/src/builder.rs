@@ -1,0 +1,524 @@
+//! [`Builder`]: the library for build scripts.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::{env, fmt, fs};
+
+use prost::Message;
+use prost_build::Config;
+use prost_types::FileDescriptorProto;
+
+use crate::descriptor::RawRequest;
+use crate::diagnostic::{Diagnostic, Error};
+use crate::generate::{self, Generated};
+use crate::options::{Layout, Options};
+use crate::protoc::{self, Protoc};
+
+/// Generates code in a build script.
+///
+/// ```no_run
+/// # fn main() -> Result<(), protoc_gen_micro::BuildError> {
+/// protoc_gen_micro::Builder::new()
+///     .files(["proto/hello.proto"])
+///     .includes(["proto"])
+///     .btree_map(["."])
+///     .compile()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The files are written into `OUT_DIR`, one per package, with `_micro.rs` to include them all; the runtime's
+/// `include_proto!()` does so.
+#[must_use = "a builder does nothing until `compile` is called"]
+pub struct Builder {
+    options: Options,
+    files: Vec<PathBuf>,
+    includes: Vec<PathBuf>,
+    out_dir: Option<PathBuf>,
+    protoc: Protoc,
+    protoc_arguments: Vec<OsString>,
+    emit_rerun: bool,
+    configure: Vec<Box<dyn FnMut(&mut Config)>>,
+}
+
+/// What [`Builder::compile`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The generated files, in the order of their names.
+    pub files: Vec<PathBuf>,
+    /// What the user should know, although there is code. In a build script cargo prints them too.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Why a build script has no code: protoc is missing or refused the files, the generator refused them, or a
+/// file could not be written.
+///
+/// `Debug` prints the same text as `Display`, since cargo shows what `main` returns by `Debug`.
+pub struct BuildError {
+    text: String,
+    error: Option<Error>,
+}
+
+/// Generates code for `.proto` files into `OUT_DIR`: [`Builder`] with nothing but defaults.
+///
+/// Paths are relative to the package's folder. Everything that a file imports must be below one of the
+/// `includes`, which is also where the files themselves are found.
+///
+/// # Errors
+/// As [`Builder::compile`].
+pub fn compile_protos(
+    files: impl IntoIterator<Item = impl Into<PathBuf>>,
+    includes: impl IntoIterator<Item = impl Into<PathBuf>>,
+) -> Result<Report, BuildError> {
+    Builder::new().files(files).includes(includes).compile()
+}
+
+// ===== impl Builder =====
+
+impl Builder {
+    /// A builder with the defaults: messages, JSON, clients and handlers, into `OUT_DIR`.
+    pub fn new() -> Builder {
+        Builder {
+            options: Options {
+                include_file: Some("_micro.rs".to_owned()),
+                ..Options::default()
+            },
+            files: Vec::new(),
+            includes: Vec::new(),
+            out_dir: None,
+            protoc: Protoc::default(),
+            protoc_arguments: Vec::new(),
+            emit_rerun: true,
+            configure: Vec::new(),
+        }
+    }
+
+    /// Adds files to generate code for. With [`Protoc::DescriptorSet`] they may be left out: then all files
+    /// of the set are meant.
+    pub fn files(mut self, files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Builder {
+        self.files.extend(files.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds folders that imports are relative to. Default: the package's folder.
+    pub fn includes(mut self, includes: impl IntoIterator<Item = impl Into<PathBuf>>) -> Builder {
+        self.includes.extend(includes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Where files are written; made if it is not there. Default: the environment variable `OUT_DIR`.
+    pub fn out_dir(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.out_dir = Some(path.into());
+        self
+    }
+
+    /// The name of the file that includes all others, packages as nested modules. Default: `_micro.rs`, which
+    /// is what the runtime's `include_proto!()` reads.
+    pub fn include_file(mut self, name: impl Into<String>) -> Builder {
+        self.options.include_file = Some(name.into());
+        self
+    }
+
+    /// Where protoc comes from. Default: [`Protoc::Env`].
+    pub fn protoc(mut self, protoc: Protoc) -> Builder {
+        self.protoc = protoc;
+        self
+    }
+
+    /// Adds an argument for protoc.
+    pub fn protoc_arg(mut self, argument: impl Into<OsString>) -> Builder {
+        self.protoc_arguments.push(argument.into());
+        self
+    }
+
+    /// Whether to write messages and enums. Default: true.
+    pub fn messages(mut self, yes: bool) -> Builder {
+        self.options.messages = yes;
+        self
+    }
+
+    /// Whether to write the clients of services. Default: true.
+    pub fn client(mut self, yes: bool) -> Builder {
+        self.options.client = yes;
+        self
+    }
+
+    /// Whether to write the handlers of services. Default: true.
+    pub fn server(mut self, yes: bool) -> Builder {
+        self.options.server = yes;
+        self
+    }
+
+    /// Whether to write the JSON mapping of messages. Without it, calls with JSON are answered with an error.
+    /// Default: true.
+    pub fn json(mut self, yes: bool) -> Builder {
+        self.options.json = yes;
+        self
+    }
+
+    /// Takes all messages from a Rust module that was generated elsewhere, and writes services alone.
+    pub fn message_module(mut self, module: impl Into<String>) -> Builder {
+        self.options.message_module = Some(module.into());
+        self
+    }
+
+    /// Takes a package or a type (`.shop.v1`) from elsewhere (`::shop::v1`); nothing is generated for it.
+    ///
+    /// Such messages are taken to have no JSON mapping, and neither have the messages that hold them, unless
+    /// [`Builder::extern_json`] says otherwise.
+    pub fn extern_path(mut self, proto: impl Into<String>, rust: impl Into<String>) -> Builder {
+        self.options.extern_path.push((proto.into(), rust.into()));
+        self
+    }
+
+    /// Says that messages from elsewhere, below this proto path, were generated with our JSON mapping.
+    pub fn extern_json(mut self, proto: impl Into<String>) -> Builder {
+        self.options.extern_json.push(proto.into());
+        self
+    }
+
+    /// Writes no file for a package.
+    pub fn exclude_package(mut self, package: impl Into<String>) -> Builder {
+        self.options.exclude_package.push(package.into());
+        self
+    }
+
+    /// Whether files go into folders (`shop/v1/shop.v1.rs`) rather than side by side (`shop.v1.rs`). Default:
+    /// false.
+    pub fn nested_layout(mut self, yes: bool) -> Builder {
+        self.options.layout = if yes { Layout::Nested } else { Layout::Flat };
+        self
+    }
+
+    /// The name, without `.rs`, of the file for protos without a package. Default: `_`.
+    pub fn default_package_filename(mut self, name: impl Into<String>) -> Builder {
+        self.options.default_package_filename = name.into();
+        self
+    }
+
+    /// Whether to write the descriptors of each package as the constant `FILE_DESCRIPTOR_SET`. Default: false.
+    pub fn file_descriptor_set(mut self, yes: bool) -> Builder {
+        self.options.file_descriptor_set = yes;
+        self
+    }
+
+    /// The path of the runtime in the generated code. Default: `::micro_runtime`.
+    pub fn runtime_path(mut self, path: impl Into<String>) -> Builder {
+        self.options.runtime_path = path.into();
+        self
+    }
+
+    /// Makes map fields a `BTreeMap`, so that equal messages give equal bytes. The paths of this and the
+    /// following methods match as prost's do: `.` everything, `.shop.v1` what is below, `Order.lines` what
+    /// ends so.
+    pub fn btree_map(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Builder {
+        self.options
+            .btree_map
+            .extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Makes `bytes` fields a `Bytes`, which shares memory with what was received, in place of a `Vec<u8>`.
+    pub fn bytes(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Builder {
+        self.options.bytes.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Holds fields in a `Box`. Those of messages that hold themselves are boxed anyway.
+    pub fn boxed(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Builder {
+        self.options.boxed.extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Leaves comments out.
+    pub fn disable_comments(
+        mut self,
+        paths: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Builder {
+        self.options
+            .disable_comments
+            .extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Does not derive `Debug`.
+    pub fn skip_debug(mut self, paths: impl IntoIterator<Item = impl Into<String>>) -> Builder {
+        self.options
+            .skip_debug
+            .extend(paths.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds an attribute, such as `#[derive(Eq)]`, to messages, enums and oneofs.
+    pub fn type_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Builder {
+        self.options
+            .type_attribute
+            .push((path.into(), attribute.into()));
+        self
+    }
+
+    /// Adds an attribute to messages.
+    pub fn message_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Builder {
+        self.options
+            .message_attribute
+            .push((path.into(), attribute.into()));
+        self
+    }
+
+    /// Adds an attribute to enums and oneofs.
+    pub fn enum_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Builder {
+        self.options
+            .enum_attribute
+            .push((path.into(), attribute.into()));
+        self
+    }
+
+    /// Adds an attribute to fields.
+    pub fn field_attribute(
+        mut self,
+        path: impl Into<String>,
+        attribute: impl Into<String>,
+    ) -> Builder {
+        self.options
+            .field_attribute
+            .push((path.into(), attribute.into()));
+        self
+    }
+
+    /// Generates `google.protobuf` too, in place of taking it from `prost_types`.
+    pub fn compile_well_known_types(mut self) -> Builder {
+        self.options.compile_well_known_types = true;
+        self
+    }
+
+    /// Leaves the enum's name in front of its values' (`StateOpen`, not `Open`).
+    pub fn retain_enum_prefix(mut self) -> Builder {
+        self.options.retain_enum_prefix = true;
+        self
+    }
+
+    /// Changes prost-build's own settings, after everything else is set.
+    ///
+    /// For what this builder has no method for. What it has one for must not be changed here: services and
+    /// JSON are made from this builder's settings, and would not fit the messages.
+    pub fn prost(mut self, change: impl FnMut(&mut Config) + 'static) -> Builder {
+        self.configure.push(Box::new(change));
+        self
+    }
+
+    /// Whether to print `cargo::rerun-if-changed` for every .proto file that was read, and
+    /// `cargo::rerun-if-env-changed=PROTOC`. Default: true.
+    pub fn emit_rerun(mut self, yes: bool) -> Builder {
+        self.emit_rerun = yes;
+        self
+    }
+
+    /// Runs protoc, generates, and writes what has changed.
+    ///
+    /// # Errors
+    /// If protoc is missing or refuses the files, if code cannot be generated for them (all findings at once,
+    /// with file and line), or if a file cannot be written.
+    pub fn compile(mut self) -> Result<Report, BuildError> {
+        let out_dir = match self
+            .out_dir
+            .take()
+            .or_else(|| env::var_os("OUT_DIR").map(PathBuf::from))
+        {
+            Some(path) => path,
+            None => {
+                return Err(BuildError::new(
+                    "OUT_DIR is not set: call `out_dir` outside of build scripts",
+                ));
+            }
+        };
+        let from_set = matches!(self.protoc, Protoc::DescriptorSet(_));
+        if self.files.is_empty() && !from_set {
+            return Err(BuildError::new(
+                "there are no files to generate code for: name some with `files`",
+            ));
+        }
+        if self.includes.is_empty() {
+            self.includes.push(PathBuf::from("."));
+        }
+        let set = protoc::descriptors(
+            &self.protoc,
+            &self.files,
+            &self.includes,
+            &self.protoc_arguments,
+        )?;
+        let names = set
+            .file
+            .iter()
+            .map(|file| {
+                FileDescriptorProto::decode(file.clone()).map(|file| file.name().to_owned())
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| BuildError::new(format!("cannot read the descriptor set: {error}")))?;
+        if self.emit_rerun {
+            self.print_rerun(&names);
+        }
+        let request = RawRequest {
+            file_to_generate: self.targets(&names)?,
+            parameter: None,
+            proto_file: set.file,
+        };
+        let configure = &mut self.configure;
+        let Generated { files, warnings } = generate::run(request, &self.options, &mut |config| {
+            configure.iter_mut().for_each(|change| change(config));
+        })?;
+        if self.emit_rerun {
+            warnings
+                .iter()
+                .for_each(|warning| println!("cargo::warning={warning}"));
+        }
+        let mut written = Vec::with_capacity(files.len());
+        for file in files {
+            let path = out_dir.join(&file.name);
+            write(&path, &file.content).map_err(|error| {
+                BuildError::new(format!("cannot write {}: {error}", path.display()))
+            })?;
+            written.push(path);
+        }
+        Ok(Report {
+            files: written,
+            warnings,
+        })
+    }
+
+    /// The names, among those of the descriptor set, of the files that were asked for.
+    fn targets(&self, names: &[String]) -> Result<Vec<String>, BuildError> {
+        if self.files.is_empty() {
+            return Ok(names.to_vec());
+        }
+        let on_disk: Vec<(PathBuf, &String)> = names
+            .iter()
+            .flat_map(|name| {
+                self.includes
+                    .iter()
+                    .map(move |include| (include.join(name), name))
+            })
+            .filter_map(|(path, name)| Some((path.canonicalize().ok()?, name)))
+            .collect();
+        let mut targets = BTreeSet::new();
+        for file in &self.files {
+            let path = file.canonicalize().ok();
+            let found = on_disk
+                .iter()
+                .find(|(known, _)| Some(known) == path.as_ref())
+                .map(|(_, name)| *name);
+            let found =
+                found.or_else(|| names.iter().find(|name| Path::new(name.as_str()) == file));
+            let Some(name) = found else {
+                return Err(BuildError::new(format!(
+                    "{} is not among the descriptors: expected one of {}",
+                    file.display(),
+                    names.join(", ")
+                )));
+            };
+            targets.insert(name.clone());
+        }
+        Ok(targets.into_iter().collect())
+    }
+
+    fn print_rerun(&self, names: &[String]) {
+        println!("cargo::rerun-if-env-changed=PROTOC");
+        if let Protoc::DescriptorSet(path) = &self.protoc {
+            println!("cargo::rerun-if-changed={}", path.display());
+        }
+        for name in names {
+            let path = self
+                .includes
+                .iter()
+                .map(|include| include.join(name))
+                .find(|path| path.is_file());
+            if let Some(path) = path {
+                println!("cargo::rerun-if-changed={}", path.display());
+            }
+        }
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::new()
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("files", &self.files)
+            .field("includes", &self.includes)
+            .field("out_dir", &self.out_dir)
+            .field("protoc", &self.protoc)
+            .field("protoc_arguments", &self.protoc_arguments)
+            .field("emit_rerun", &self.emit_rerun)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Writes a file unless it has this content: cargo rebuilds what includes it by its time.
+fn write(path: &Path, content: &str) -> std::io::Result<()> {
+    if fs::read(path).is_ok_and(|before| before == content.as_bytes()) {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::write(path, content)
+}
+
+// ===== impl BuildError =====
+
+impl BuildError {
+    pub(crate) fn new(text: impl Into<String>) -> BuildError {
+        BuildError {
+            text: text.into(),
+            error: None,
+        }
+    }
+
+    /// What the generator found, if it is what failed; empty if protoc or the file system did.
+    #[must_use]
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        self.error.as_ref().map_or(&[], Error::diagnostics)
+    }
+}
+
+impl From<Error> for BuildError {
+    fn from(error: Error) -> BuildError {
+        BuildError {
+            text: error.to_string(),
+            error: Some(error),
+        }
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for BuildError {}

@@ -1,0 +1,11 @@
+//! What protoc sends: read, checked, and made ready for prost-build.
+
+mod lower;
+mod request;
+mod source;
+mod wire;
+
+pub(crate) use lower::lower;
+pub(crate) use request::{File, Request};
+pub(crate) use source::{comment, line};
+pub(crate) use wire::{RawFileSet, RawRequest, Response, ResponseFile};

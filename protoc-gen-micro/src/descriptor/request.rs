@@ -1,0 +1,104 @@
+//! [`Request`]: the files of a run, decoded.
+
+use std::collections::HashSet;
+
+use prost::Message;
+use prost::bytes::Bytes;
+use prost_types::FileDescriptorProto;
+
+use super::source;
+use super::wire::{FileExtra, RawRequest};
+use crate::diagnostic::{Diagnostic, Error};
+
+/// All files of a run: those to generate for, and what they import.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// In the order of their names, so that the order on the command line changes nothing.
+    pub(crate) files: Vec<File>,
+}
+
+/// One file.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// Its descriptor.
+    pub(crate) proto: FileDescriptorProto,
+    /// The same, encoded, with the options that prost-types does not know.
+    pub(crate) raw: Bytes,
+    /// Whether code was asked for, as opposed to being imported.
+    pub(crate) target: bool,
+}
+
+// ===== impl Request =====
+
+impl Request {
+    /// Decodes what protoc sent.
+    ///
+    /// # Errors
+    /// Unreadable if the bytes are no request; refused for a file of an edition.
+    pub(crate) fn decode(raw: RawRequest) -> Result<Request, Error> {
+        let targets: HashSet<String> = raw.file_to_generate.into_iter().collect();
+        let mut files = Vec::with_capacity(raw.proto_file.len());
+        let mut diagnostics = Vec::new();
+        for bytes in raw.proto_file {
+            let unreadable = |error| {
+                Error::unreadable(format!(
+                    "cannot read a file descriptor in the request: {error}"
+                ))
+            };
+            let mut proto = FileDescriptorProto::decode(bytes.clone()).map_err(unreadable)?;
+            let extra = FileExtra::decode(bytes.clone()).map_err(unreadable)?;
+            diagnostics.extend(unsupported_syntax(&proto, extra.edition));
+            // An empty package is no package: prost-build would look for `..Message`.
+            proto.package = proto.package.filter(|package| !package.is_empty());
+            let target = targets.contains(proto.name());
+            files.push(File {
+                proto,
+                raw: bytes,
+                target,
+            });
+        }
+        for name in &targets {
+            if !files.iter().any(|file| file.proto.name() == name) {
+                return Err(Error::unreadable(format!(
+                    "the request asks for {name} but does not hold it"
+                )));
+            }
+        }
+        if !diagnostics.is_empty() {
+            diagnostics.sort();
+            return Err(Error::refused(diagnostics));
+        }
+        files.sort_by(|a, b| a.proto.name().cmp(b.proto.name()));
+        files.dedup_by(|a, b| a.proto.name() == b.proto.name());
+        Ok(Request { files })
+    }
+}
+
+/// A finding if the file is neither proto2 nor proto3.
+fn unsupported_syntax(file: &FileDescriptorProto, edition: Option<i32>) -> Option<Diagnostic> {
+    // FileDescriptorProto: 12 is `syntax`, 14 `edition`.
+    let line = source::line(file, &[12]).or_else(|| source::line(file, &[14]));
+    let what = match (file.syntax.as_deref(), edition) {
+        (None | Some("" | "proto2" | "proto3"), None) => return None,
+        (_, Some(number)) => format!("edition {}", edition_name(number)),
+        (Some("editions"), None) => "an edition".to_owned(),
+        (syntax, None) => format!("syntax {:?}", syntax.unwrap_or_default()),
+    };
+    Some(Diagnostic::at(
+        file.name(),
+        line,
+        format!(
+            "{what} is not supported: write `syntax = \"proto3\";` (or \"proto2\") in place of it"
+        ),
+    ))
+}
+
+/// The name of a `google.protobuf.Edition`: its numbers follow no rule.
+fn edition_name(number: i32) -> String {
+    match number {
+        1000 => "2023".to_owned(),
+        1001 => "2024".to_owned(),
+        1002 => "2026".to_owned(),
+        other => format!("number {other}"),
+    }
+}

@@ -1,0 +1,184 @@
+//! Messages and enums, by prost-build.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::panic::{self, AssertUnwindSafe};
+use std::rc::Rc;
+use std::sync::Once;
+
+use prost_build::{Config, Module, Service, ServiceGenerator};
+use prost_types::FileDescriptorProto;
+use syn::Attribute;
+use syn::parse::Parser as _;
+
+use super::types::{prost_path, prost_types_path};
+use crate::diagnostic::Diagnostic;
+use crate::options::Options;
+
+/// What prost-build makes of a run.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    /// The source of each module.
+    pub(crate) modules: HashMap<Vec<String>, String>,
+    /// Services by full name, for their comments, which come out with their code blocks disarmed.
+    pub(crate) services: HashMap<String, Service>,
+}
+
+/// Changes to prost-build's settings that the user wrote in code.
+pub(crate) type Configure<'a> = &'a mut dyn FnMut(&mut Config);
+
+/// Keeps the services that prost-build finds.
+struct Collector(Rc<RefCell<HashMap<String, Service>>>);
+
+// ===== impl Messages =====
+
+impl Messages {
+    /// Generates all files; those that are only imported too, since what a message derives depends on them.
+    ///
+    /// # Errors
+    /// What prost-build says, be it in an error or in a panic.
+    pub(crate) fn generate(
+        files: Vec<FileDescriptorProto>,
+        options: &Options,
+        extern_path: &[(String, String)],
+        configure: Configure<'_>,
+    ) -> Result<Messages, Diagnostic> {
+        let services = Rc::new(RefCell::new(HashMap::new()));
+        let mut config = config(options, extern_path);
+        configure(&mut config);
+        config.format(false);
+        config.service_generator(Box::new(Collector(Rc::clone(&services))));
+        let requests = files
+            .into_iter()
+            .map(|file| (Module::from_protobuf_package_name(file.package()), file))
+            .collect();
+        let modules = quietly(|| config.generate(requests))
+            .map_err(|panic| {
+                Diagnostic::new(format!(
+                    "prost-build cannot generate these messages: {panic}"
+                ))
+            })?
+            .map_err(|error| {
+                Diagnostic::new(format!(
+                    "prost-build cannot generate these messages: {error}"
+                ))
+            })?;
+        let modules = modules
+            .into_iter()
+            .map(|(module, text)| (module.parts().map(str::to_owned).collect(), text))
+            .collect();
+        Ok(Messages {
+            modules,
+            services: services.take(),
+        })
+    }
+}
+
+/// Findings about the attributes that the user wrote: prost-build pastes them as they are.
+pub(crate) fn check_attributes(options: &Options) -> Vec<Diagnostic> {
+    let all = [
+        ("type_attribute", &options.type_attribute),
+        ("message_attribute", &options.message_attribute),
+        ("enum_attribute", &options.enum_attribute),
+        ("field_attribute", &options.field_attribute),
+    ];
+    let mut findings = Vec::new();
+    for (parameter, attributes) in all {
+        for (path, text) in attributes {
+            if let Err(error) = Attribute::parse_outer.parse_str(text) {
+                findings.push(Diagnostic::new(format!(
+                    "{parameter}: expected Rust attributes such as #[derive(Eq)] for \"{path}\", found `{text}`: {error}"
+                )));
+            }
+        }
+    }
+    findings
+}
+
+fn config(options: &Options, extern_path: &[(String, String)]) -> Config {
+    let mut config = Config::new();
+    config
+        .prost_path(prost_path(options))
+        .prost_types_path(prost_types_path(options));
+    config
+        .btree_map(&options.btree_map)
+        .bytes(&options.bytes)
+        .disable_comments(&options.disable_comments)
+        .skip_debug(&options.skip_debug);
+    for path in &options.boxed {
+        config.boxed(path);
+    }
+    for (proto, rust) in extern_path {
+        config.extern_path(proto, rust);
+    }
+    for (path, attribute) in &options.type_attribute {
+        config.type_attribute(path, attribute);
+    }
+    for (path, attribute) in &options.message_attribute {
+        config.message_attribute(path, attribute);
+    }
+    for (path, attribute) in &options.enum_attribute {
+        config.enum_attribute(path, attribute);
+    }
+    for (path, attribute) in &options.field_attribute {
+        config.field_attribute(path, attribute);
+    }
+    if options.compile_well_known_types {
+        config.compile_well_known_types();
+    }
+    if options.retain_enum_prefix {
+        config.retain_enum_prefix();
+    }
+    config
+}
+
+impl ServiceGenerator for Collector {
+    fn generate(&mut self, service: Service, buffer: &mut String) {
+        // prost-build panics if a module has a service and no text.
+        buffer.push_str("// A service.\n");
+        let name = super::symbols::full_name(&service.package, &service.proto_name);
+        self.0.borrow_mut().insert(name, service);
+    }
+}
+
+/// Runs code that may panic, keeps the panic off stderr, and gives its message.
+fn quietly<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+    thread_local! {
+        static QUIET: Cell<bool> = const { Cell::new(false) };
+    }
+    static HOOK: Once = Once::new();
+    // The hook belongs to the process: it is set once, and asks each thread whether to be quiet.
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !QUIET.get() {
+                before(info);
+            }
+        }));
+    });
+    QUIET.set(true);
+    // Whatever the code was changing is dropped with it.
+    let result = panic::catch_unwind(AssertUnwindSafe(code));
+    QUIET.set(false);
+    result.map_err(|payload| {
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        text.or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("it panicked without a message")
+            .to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_its_message() {
+        assert_eq!(quietly(|| 1), Ok(1));
+        assert_eq!(
+            quietly::<()>(|| panic!("five is {}", 5)),
+            Err("five is 5".to_owned())
+        );
+        assert_eq!(quietly::<()>(|| panic!("plain")), Err("plain".to_owned()));
+    }
+}

@@ -1,0 +1,74 @@
+//! [`Package`]: the files that share one Rust module, and so one generated file.
+
+use std::collections::BTreeMap;
+
+use super::types::package_modules;
+use crate::descriptor::File;
+use crate::options::{Layout, Options};
+
+/// The files of one Rust module. Mostly these are one proto package; packages whose names differ in case
+/// alone share a module.
+#[derive(Debug)]
+pub(crate) struct Package<'a> {
+    /// The Rust modules, from the top.
+    pub(crate) modules: Vec<String>,
+    /// Its files, in the order of their names.
+    pub(crate) files: Vec<&'a File>,
+    /// Whether it is written out; the rest is there to be referred to.
+    pub(crate) written: bool,
+}
+
+// ===== impl Package =====
+
+impl<'a> Package<'a> {
+    /// All packages of a run, in the order of their modules.
+    pub(crate) fn group(files: &'a [File], options: &Options) -> Vec<Package<'a>> {
+        let mut groups: BTreeMap<Vec<String>, Vec<&'a File>> = BTreeMap::new();
+        for file in files {
+            groups
+                .entry(package_modules(file.proto.package()))
+                .or_default()
+                .push(file);
+        }
+        groups
+            .into_iter()
+            .map(|(modules, files)| {
+                let excluded = |file: &&File| {
+                    options
+                        .exclude_package
+                        .iter()
+                        .any(|name| name.trim_start_matches('.') == file.proto.package())
+                };
+                let written = files.iter().any(|file| file.target) && !files.iter().any(excluded);
+                Package {
+                    modules,
+                    files,
+                    written,
+                }
+            })
+            .collect()
+    }
+
+    /// The proto package; the first of them if several share the module; empty if there is none.
+    pub(crate) fn name(&self) -> &'a str {
+        self.files.first().map_or("", |file| file.proto.package())
+    }
+
+    /// The name of its generated file, with `/`.
+    pub(crate) fn file_name(&self, options: &Options) -> String {
+        let name = if self
+            .files
+            .iter()
+            .all(|file| file.proto.package() == self.name())
+        {
+            self.name().to_owned()
+        } else {
+            self.modules.join(".").replace("r#", "")
+        };
+        match (name.as_str(), options.layout) {
+            ("", _) => format!("{}.rs", options.default_package_filename),
+            (name, Layout::Flat) => format!("{name}.rs"),
+            (name, Layout::Nested) => format!("{}/{name}.rs", name.replace('.', "/")),
+        }
+    }
+}

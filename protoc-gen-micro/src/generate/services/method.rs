@@ -1,0 +1,161 @@
+//! One rpc: its names and its static descriptor.
+
+use heck::ToShoutySnakeCase;
+use proc_macro2::{Ident, TokenStream};
+use prost_types::MethodDescriptorProto;
+use prost_types::method_options::IdempotencyLevel;
+use quote::quote;
+
+use super::ServiceContext;
+use super::shape::Shapes;
+use crate::generate::names::{RustNames, go_camel, ident, sanitize, snake};
+
+/// How many messages go each way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unary,
+    ClientStreaming,
+    ServerStreaming,
+    Bidi,
+}
+
+/// One rpc.
+pub(crate) struct Rpc<'a> {
+    pub(crate) proto: &'a MethodDescriptorProto,
+    pub(crate) kind: Kind,
+    /// Its function, `place_order`.
+    pub(crate) function: Ident,
+    /// Its descriptor's static, `PLACE_ORDER`.
+    pub(crate) constant: Ident,
+    /// The types of its messages, as the service's module sees them.
+    pub(crate) request: syn::Type,
+    pub(crate) response: syn::Type,
+    /// Its comments, if there are any.
+    pub(crate) docs: Option<&'a prost_build::Comments>,
+    comment: &'a str,
+}
+
+// ===== impl Kind =====
+
+impl Kind {
+    /// The variant of `MethodKind`, which is also the marker of a call's type.
+    pub(crate) fn marker(self) -> Ident {
+        ident(match self {
+            Kind::Unary => "Unary",
+            Kind::ClientStreaming => "ClientStreaming",
+            Kind::ServerStreaming => "ServerStreaming",
+            Kind::Bidi => "Bidi",
+        })
+    }
+
+    /// The runtime's function for it, of routes and of targets.
+    pub(crate) fn function(self) -> Ident {
+        ident(match self {
+            Kind::Unary => "unary",
+            Kind::ClientStreaming => "client_streaming",
+            Kind::ServerStreaming => "server_streaming",
+            Kind::Bidi => "bidi",
+        })
+    }
+}
+
+// ===== impl Rpc =====
+
+impl<'a> Rpc<'a> {
+    /// The rpcs of a service, in their order.
+    pub(crate) fn all(service: &'a ServiceContext<'a>) -> Vec<Rpc<'a>> {
+        service
+            .proto
+            .method
+            .iter()
+            .enumerate()
+            .map(|(index, proto)| Rpc {
+                proto,
+                kind: match (proto.client_streaming(), proto.server_streaming()) {
+                    (false, false) => Kind::Unary,
+                    (true, false) => Kind::ClientStreaming,
+                    (false, true) => Kind::ServerStreaming,
+                    (true, true) => Kind::Bidi,
+                },
+                function: ident(&snake(proto.name())),
+                constant: ident(&sanitize(&proto.name().to_shouty_snake_case())),
+                request: service.rust.type_path(proto.input_type(), 1),
+                response: service.rust.type_path(proto.output_type(), 1),
+                docs: service
+                    .docs
+                    .and_then(|docs| docs.methods.get(index))
+                    .map(|method| &method.comments),
+                comment: service.comments.get(index).map_or("", String::as_str),
+            })
+            .collect()
+    }
+
+    /// Whether the proto calls it deprecated.
+    pub(crate) fn deprecated(&self) -> bool {
+        self.proto
+            .options
+            .as_ref()
+            .is_some_and(|options| options.deprecated())
+    }
+
+    /// The static that describes it to the runtime.
+    pub(crate) fn descriptor(
+        &self,
+        service: &ServiceContext<'_>,
+        shapes: &mut Shapes<'_>,
+    ) -> TokenStream {
+        let runtime = service.rust.runtime();
+        let Rpc {
+            constant,
+            request,
+            response,
+            ..
+        } = self;
+        let json = |message| service.options.json && service.rust.has_json(message);
+        let codec = ident(
+            if json(self.proto.input_type()) && json(self.proto.output_type()) {
+                "ProstJson"
+            } else {
+                "Prost"
+            },
+        );
+        let kind = self.kind.marker();
+        let full_name = service.full_name;
+        let name = self.proto.name();
+        let path = format!("/{full_name}/{name}");
+        // go-micro names endpoints by the Go names of service and method (protoc-gen-micro, CamelCase).
+        let endpoint = format!("{}.{}", go_camel(service.proto.name()), go_camel(name));
+        let doc = format!(" `{path}`");
+        let idempotency = match self
+            .proto
+            .options
+            .as_ref()
+            .map(|options| options.idempotency_level())
+        {
+            Some(IdempotencyLevel::NoSideEffects) => Some(ident("NoSideEffects")),
+            Some(IdempotencyLevel::Idempotent) => Some(ident("Idempotent")),
+            Some(IdempotencyLevel::IdempotencyUnknown) | None => None,
+        }
+        .map(|level| quote! { .idempotency(#runtime::method::Idempotency::#level) });
+        let deprecated = self.deprecated().then(|| quote! { .deprecated() });
+        let comment = self.comment;
+        let comment = (!comment.is_empty()).then(|| quote! { .comment(#comment) });
+        let request_shape = shapes.of(self.proto.input_type());
+        let response_shape = shapes.of(self.proto.output_type());
+        quote! {
+            #[doc = #doc]
+            pub static #constant: #runtime::method::Method<#request, #response> =
+                #runtime::method::Method::new::<#runtime::codec::#codec>(
+                    #runtime::method::MethodKind::#kind,
+                    #full_name,
+                    #name,
+                    #path,
+                    #endpoint,
+                )
+                #idempotency
+                #deprecated
+                #comment
+                .shapes(&#request_shape, &#response_shape);
+        }
+    }
+}
