@@ -5,9 +5,12 @@
 //! | engine | server | client |
 //! |---|---|---|
 //! | HTTP/2 | [`http2::serve`] | [`http2::connect`] |
+//! | in-process | [`local::connect`] | the same |
 
+mod gauge;
 pub mod http2;
 mod limits;
+pub mod local;
 
 pub use limits::{ClientLimits, ServerLimits};
 

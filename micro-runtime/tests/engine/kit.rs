@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use micro_runtime::exchange::{
-    Broken, Exchange, FieldValue, Frame, Head, Incoming, Line, OutFields, OutHead, Outgoing, Serve,
-    Slot, Verb, Work,
+    Broken, Connection, Exchange, FieldValue, Frame, Head, Incoming, Line, OutFields, OutHead,
+    Outgoing, Serve, Slot, State, Verb, Work,
 };
+use tokio::sync::watch;
 
 /// A handler made of a closure.
 pub(crate) struct App<F> {
@@ -140,4 +141,76 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future)
         .await
         .expect("it should have happened within 30 s")
+}
+
+/// Opens an exchange with a whole request.
+pub(crate) fn ask(connection: &Connection, data: impl Into<Bytes>) -> Incoming {
+    let (_, reply) = connection
+        .try_open(request("/a.B/C"), Some(data.into()), true)
+        .expect("it is open");
+    reply
+}
+
+/// Opens an exchange whose request goes on.
+pub(crate) fn open(connection: &Connection) -> (Outgoing, Incoming) {
+    connection
+        .try_open(request("/a.B/C"), None, false)
+        .expect("it is open")
+}
+
+/// Checks that a connection still works.
+pub(crate) async fn alive(connection: &Connection) {
+    let reply = whole(&mut ask(connection, "alive?")).await;
+    assert_eq!(reply.map(|(status, ..)| status), Ok(200));
+}
+
+/// Waits until nothing is in flight.
+pub(crate) async fn quiet(connection: &Connection) {
+    loop {
+        let changed = connection.changed();
+        if connection.load().in_flight == 0 {
+            return;
+        }
+        changed.await;
+    }
+}
+
+/// Waits for a state.
+pub(crate) async fn becomes(connection: &Connection, state: State) {
+    loop {
+        let changed = connection.changed();
+        if connection.load().state == state {
+            return;
+        }
+        changed.await;
+    }
+}
+
+/// Counts what lives.
+#[derive(Clone)]
+pub(crate) struct Census(watch::Sender<usize>);
+
+pub(crate) struct Member(watch::Sender<usize>);
+
+impl Census {
+    pub(crate) fn new() -> Census {
+        Census(watch::Sender::new(0))
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        self.0.send_modify(|count| *count += 1);
+        Member(self.0.clone())
+    }
+
+    /// Waits until so many live.
+    pub(crate) async fn is(&self, wanted: usize) {
+        let mut count = self.0.subscribe();
+        count.wait_for(|count| *count == wanted).await.unwrap();
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }

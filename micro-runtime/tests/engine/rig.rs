@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use micro_runtime::exchange::{BoxFuture, ConnInfo, Connection, Drainer, Io, PeerAddr, Serve};
-use micro_runtime::transport::{ClientLimits, Closed, ServerLimits, http2};
-use tokio::task::JoinHandle;
+use micro_runtime::transport::{ClientLimits, ServerLimits, http2, local};
 
 /// Both ends of a connection.
 pub(crate) struct Pair {
     pub(crate) connection: Connection,
+    /// Drains the server's side; dropped, it cuts it.
     pub(crate) drainer: Drainer,
-    /// The server's side, and how it ended.
-    pub(crate) server: JoinHandle<Closed>,
 }
 
 /// An engine.
@@ -44,6 +42,28 @@ impl Rig for Http2InMemory {
     }
 }
 
+pub(crate) struct Http2OverTcp;
+
+impl Rig for Http2OverTcp {
+    fn pair_with(
+        &self,
+        app: Arc<dyn Serve>,
+        server: ServerLimits,
+        client: ClientLimits,
+    ) -> BoxFuture<'_, Pair> {
+        Box::pin(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (near, far) =
+                tokio::join!(tokio::net::TcpStream::connect(address), listener.accept());
+            let (near, far) = (near.unwrap(), far.unwrap().0);
+            near.set_nodelay(true).unwrap();
+            far.set_nodelay(true).unwrap();
+            http2_pair(Io::new(near), Io::new(far), app, server, client).await
+        })
+    }
+}
+
 async fn http2_pair(
     near: Io,
     far: Io,
@@ -54,13 +74,31 @@ async fn http2_pair(
     let (drainer, drain) = Drainer::new();
     let info = ConnInfo::new(PeerAddr::Local, PeerAddr::Local);
     let theirs = info.clone();
-    let server = tokio::spawn(async move { http2::serve(far, theirs, &server, app, drain).await });
+    tokio::spawn(async move { http2::serve(far, theirs, &server, app, drain).await });
     let connection = http2::connect(near, info, &client)
         .await
         .expect("the server greets");
     Pair {
         connection,
         drainer,
-        server,
+    }
+}
+
+pub(crate) struct Local;
+
+impl Rig for Local {
+    fn pair_with(
+        &self,
+        app: Arc<dyn Serve>,
+        server: ServerLimits,
+        client: ClientLimits,
+    ) -> BoxFuture<'_, Pair> {
+        Box::pin(async move {
+            let (drainer, drain) = Drainer::new();
+            Pair {
+                connection: local::connect_with(app, &server, &client, drain),
+                drainer,
+            }
+        })
     }
 }

@@ -2,14 +2,12 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
-use tokio::sync::Notify;
 
 use super::client_stream::{Call, Hold, Reply, Request};
 use super::error::broken;
@@ -17,16 +15,13 @@ use super::head;
 use super::turn::{Signal, Tap, Task, come_back};
 use crate::exchange::{
     BoxFuture, Broken, ConnInfo, Connection, Dialled, HttpVersion, Incoming, Io, Load, NotOpened,
-    NotOpenedWhy, OutHead, Outgoing, Processed, State, Why,
+    NotOpenedWhy, OutHead, Outgoing, Processed, Why,
 };
 use crate::transport::ClientLimits;
+use crate::transport::gauge::Gauge;
 
 /// What the engine takes for the peer's maximum until the peer has said one. Nothing that a peer can say.
 const UNKNOWN: usize = usize::MAX - 1;
-
-const OPEN: u8 = 0;
-const DRAINING: u8 = 1;
-const CLOSED: u8 = 2;
 
 /// Makes a connection to a peer that speaks HTTP/2, over a byte stream that reaches it; waits for its
 /// greeting, so that a peer that speaks something else is found out before any call is sent.
@@ -68,12 +63,7 @@ pub async fn connect(
             shared: Arc::new(Shared {
                 info,
                 send: Mutex::new(Some(send)),
-                in_flight: AtomicUsize::new(0),
-                maximum: AtomicUsize::new(UNKNOWN),
-                most: limits.http2.max_concurrent_streams as usize,
-                state: AtomicU8::new(OPEN),
-                changed: Notify::new(),
-                waiting: AtomicUsize::new(0),
+                gauge: Gauge::new(UNKNOWN, limits.http2.max_concurrent_streams as usize),
             }),
             gathered: false,
         };
@@ -132,27 +122,13 @@ struct Shared {
     info: ConnInfo,
     /// Opens streams. Gone when it is to open no more: then the engine says goodbye after the last stream.
     send: Mutex<Option<SendRequest<Bytes>>>,
-    in_flight: AtomicUsize,
-    /// What the peer allows.
-    maximum: AtomicUsize,
-    /// What this side allows.
-    most: usize,
-    state: AtomicU8,
-    changed: Notify,
-    /// How many wait for a change: without one, nobody is notified.
-    waiting: AtomicUsize,
+    gauge: Arc<Gauge>,
 }
 
 type Opened = Result<(ResponseFuture, SendStream<Bytes>), h2::Error>;
 
 /// The handles' side; with the last of them the connection says goodbye.
 struct Client(Arc<Shared>);
-
-/// A place among the exchanges of a connection, given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Slot(Arc<Shared>);
-
-struct Waiting<'a>(&'a Shared);
 
 // ===== impl Driver =====
 
@@ -184,10 +160,8 @@ impl Driver {
     fn look(&mut self) -> bool {
         let maximum = self.h2.max_concurrent_send_streams();
         let shared = &self.shared;
-        if shared.maximum.swap(maximum, Ordering::SeqCst) != maximum {
-            shared.notify();
-        }
-        if shared.state.load(Ordering::SeqCst) == OPEN {
+        shared.gauge.allow(maximum);
+        if shared.gauge.refusal().is_none() {
             // Fails once the peer has said goodbye, or has gone. A clone remembers no stream that it would
             // wait for.
             let send = shared.send().clone();
@@ -205,10 +179,7 @@ impl Driver {
     fn turn(&mut self) -> Poll<()> {
         // Woken by one of several calls: the others that are ready come first, so that all of them leave
         // together. A call that is alone does not wait.
-        if !self.gathered
-            && self.calls.is_raised()
-            && self.shared.in_flight.load(Ordering::SeqCst) > 1
-        {
+        if !self.gathered && self.calls.is_raised() && self.shared.gauge.in_flight() > 1 {
             self.gathered = true;
             return Poll::Pending;
         }
@@ -245,9 +216,8 @@ impl Future for Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.state.store(CLOSED, Ordering::SeqCst);
         self.shared.send().take();
-        self.shared.notify();
+        self.shared.gauge.close();
     }
 }
 
@@ -259,32 +229,10 @@ impl Shared {
         self.send.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn notify(&self) {
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.changed.notify_waiters();
-        }
-    }
-
     /// Opens no more; without what opens streams, the engine ends after the last one.
     fn drain(&self) {
-        let was = self
-            .state
-            .compare_exchange(OPEN, DRAINING, Ordering::SeqCst, Ordering::SeqCst);
-        if was.is_ok() {
+        if self.gauge.drain() {
             self.send().take();
-            self.notify();
-        }
-    }
-
-    fn maximum(&self) -> usize {
-        self.maximum.load(Ordering::SeqCst).min(self.most)
-    }
-
-    fn state(&self) -> State {
-        match self.state.load(Ordering::SeqCst) {
-            OPEN => State::Open,
-            DRAINING => State::Draining,
-            _ => State::Closed,
         }
     }
 
@@ -297,46 +245,13 @@ impl Shared {
         };
         let opened = send.send_request(request, end);
         // At the peer's maximum the handle remembers the last stream that it opened, and refuses to open
-        // another until that one was written. How many may be open is decided by `slot`, and a clone
+        // another until that one was written. How many may be open is decided by the gauge, and a clone
         // remembers nothing.
         if matches!(&opened, Err(error) if error.reason().is_none() && !error.is_io()) {
             *send = send.clone();
             return Ok(Some(send.send_request(head::to_request(head)?, end)));
         }
         Ok(Some(opened))
-    }
-
-    /// Takes a place, if there is one.
-    fn slot(self: &Arc<Self>) -> Option<Slot> {
-        let maximum = self.maximum();
-        self.in_flight
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |taken| {
-                (taken < maximum).then_some(taken + 1)
-            })
-            .ok()?;
-        Some(Slot(Arc::clone(self)))
-    }
-
-    /// Why nothing can be opened, if that is so whatever is in flight.
-    fn refusal(&self) -> Option<NotOpenedWhy> {
-        match self.state() {
-            State::Open => None,
-            State::Draining => Some(NotOpenedWhy::Draining),
-            State::Closed => Some(NotOpenedWhy::Closed),
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
-        self.0.notify();
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -350,17 +265,14 @@ impl Dialled for Client {
         end: bool,
     ) -> Result<(Outgoing, Incoming), NotOpened> {
         let shared = &self.0;
-        if let Some(why) = shared.refusal() {
-            return Err(NotOpened { why, head, first });
-        }
-        let Some(slot) = shared.slot() else {
-            let why = NotOpenedWhy::Full;
-            return Err(NotOpened { why, head, first });
+        let slot = match shared.gauge.slot() {
+            Ok(slot) => slot,
+            Err(why) => return Err(NotOpened { why, head, first }),
         };
         let opened = match shared.open(&head, end && first.is_none()) {
             Ok(Some(opened)) => opened,
             Ok(None) => {
-                let why = shared.refusal().unwrap_or(NotOpenedWhy::Closed);
+                let why = shared.gauge.refusal().unwrap_or(NotOpenedWhy::Closed);
                 return Err(NotOpened { why, head, first });
             }
             Err(why) => return Ok(never(why)),
@@ -371,7 +283,7 @@ impl Dialled for Client {
             Err(error) => {
                 tracing::debug!(peer = %shared.info.peer, %error, "a connection takes no more calls");
                 shared.drain();
-                let why = shared.refusal().unwrap_or(NotOpenedWhy::Draining);
+                let why = shared.gauge.refusal().unwrap_or(NotOpenedWhy::Draining);
                 return Err(NotOpened { why, head, first });
             }
         };
@@ -396,25 +308,11 @@ impl Dialled for Client {
     }
 
     fn load(&self) -> Load {
-        Load {
-            in_flight: self.0.in_flight.load(Ordering::SeqCst),
-            maximum: self.0.maximum(),
-            state: self.0.state(),
-        }
+        self.0.gauge.load()
     }
 
     fn changed(&self) -> BoxFuture<'_, ()> {
-        let shared = &*self.0;
-        shared.waiting.fetch_add(1, Ordering::SeqCst);
-        let waiting = Waiting(shared);
-        // Counts notifications from here on, not from its first poll.
-        let changed = shared.changed.notified();
-        Box::pin(async move {
-            let _waiting = waiting;
-            if shared.state() != State::Closed {
-                changed.await;
-            }
-        })
+        self.0.gauge.changed()
     }
 
     fn drain(&self) {

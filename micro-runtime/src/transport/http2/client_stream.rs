@@ -9,12 +9,12 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 
-use super::client::Slot;
 use super::error::{broken, refused};
 use super::head;
 use super::server_stream::{ALLOWANCE, poll_frame, poll_room, release};
 use super::wakers::Wakers;
 use crate::exchange::{Broken, Frame, Head, OutFields, OutHead, Receive, Transmit, Why, reset};
+use crate::transport::gauge::Slot;
 
 /// What both halves of an exchange hold while both are open.
 #[derive(Debug)]

@@ -98,6 +98,9 @@ fn builder(limits: &ServerLimits) -> h2::server::Builder {
 /// holds at most one, so that this bounds what a connection can pile up: 200 of them are 3 MiB.
 const SMALL_BODY: usize = 16 * 1024;
 
+/// How many works a connection may have for each stream that it allows.
+const WORKS_PER_STREAM: usize = 4;
+
 struct Connection<'a> {
     h2: h2::server::Connection<Tap, Bytes>,
     /// What `h2` wakes: `streams`.
@@ -136,10 +139,18 @@ impl Connection<'_> {
             Next::Goodbye => self.h2.graceful_shutdown(),
             Next::End(closed) => return Poll::Ready(self.cut(closed)),
         }
+        while let Some(ended) = self.works.try_join_next() {
+            if ended.is_err() {
+                tracing::error!("a handler panicked: its exchange was reset");
+            }
+        }
         // Woken by one of several works: the others that are ready write first, so that all of them leave
-        // together.
-        if self.streams.is_raised() && !self.gathered && self.works.len() > 1 {
+        // together. And where peers have given up on works, those get to know it before more are begun.
+        let wait =
+            self.works.len() >= self.most() || (self.works.len() > 1 && self.streams.is_raised());
+        if wait && !self.gathered {
             self.gathered = true;
+            self.streams.raise();
             return Poll::Pending;
         }
         self.gathered = false;
@@ -162,25 +173,23 @@ impl Connection<'_> {
             }
             self.run(&mut budget);
         }
-        while let Some(ended) = self.works.try_join_next() {
-            if ended.is_err() {
-                tracing::error!("a handler panicked: its exchange was reset");
-            }
-        }
         if self.h2.has_streams() {
             self.keep.busy();
         }
         Poll::Pending
     }
 
+    fn most(&self) -> usize {
+        self.limits.http2.max_concurrent_streams as usize
+    }
+
     /// Takes a request in.
     fn begin(&mut self, request: http::Request<RecvStream>, respond: SendResponse<Bytes>) {
         let (parts, body) = request.into_parts();
         let mut respond = respond;
-        // Works outlive their streams where a peer resets them; so it is works that are limited here, with
-        // room for those that have answered and are about to end.
-        let most = self.limits.http2.max_concurrent_streams as usize;
-        if self.works.len() + self.fresh.len() > most + most / 4 {
+        // A work outlives its stream, if the peer resets that, until it is next polled. So it is not enough
+        // that `h2` limits streams; but a peer that cancels much is honest, and gets room for it.
+        if self.works.len() + self.fresh.len() >= WORKS_PER_STREAM * self.most() {
             respond.send_reset(Reason::REFUSED_STREAM);
             return;
         }
