@@ -1,18 +1,33 @@
 //! Connections: bytes below, exchanges above.
 //!
-//! Engines carry [exchanges](crate::exchange) over a byte stream, or without one:
+//! [`accept`] takes connections from a [`Listener`], finds out what each speaks and serves it; [`dial`] makes
+//! one to an [`Address`]. Engines carry [exchanges](crate::exchange) over a byte stream, or without one:
 //!
 //! | engine | server | client |
 //! |---|---|---|
 //! | HTTP/2 | [`http2::serve`] | [`http2::connect`] |
 //! | in-process | [`local::connect`] | the same |
+//!
+//! What a connection may do to this process is bounded by [`ServerLimits`] and [`ClientLimits`].
 
+mod accept;
+mod address;
+mod detect;
+mod dial;
 mod gauge;
 pub mod http2;
 mod limits;
+mod listener;
 pub mod local;
+mod tcp;
+#[cfg(unix)]
+mod unix;
 
+pub use accept::{accept, serve};
+pub use address::Address;
+pub use dial::dial;
 pub use limits::{ClientLimits, ServerLimits};
+pub use listener::Listener;
 
 use crate::exchange::Broken;
 

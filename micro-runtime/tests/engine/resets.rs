@@ -1,7 +1,9 @@
 //! Each reset code, both ways; what dropping does; panics.
 
 use bytes::Bytes;
-use micro_runtime::exchange::{Broken, Exchange, Frame, Processed, Why, reset};
+use micro_runtime::exchange::{
+    BoxFuture, Broken, Exchange, Frame, Incoming, Processed, Why, reset,
+};
 use tokio::sync::mpsc;
 
 use crate::kit::{
@@ -85,32 +87,37 @@ async fn each_code_after_some_data(rig: &dyn Rig) {
             .try_open(request("/reset"), Some(code_byte), true)
             .unwrap();
         // Everything that arrives before the reset is given first.
-        let broken = loop {
-            match head(&mut reply).await {
-                Err(broken) => break broken,
-                Ok(head) => assert_eq!(head.status(), 200),
-            }
-            break loop {
-                match frame(&mut reply).await {
-                    Some(Ok(Frame::Data(bytes))) => assert_eq!(bytes, "data"),
-                    Some(Err(broken)) => break broken,
-                    other => panic!("expected a reset, found {other:?}"),
-                }
-            };
-        };
+        let broken = until_broken(&mut reply).await;
         assert_eq!(broken.why, Why::Reset(code));
     }
     alive(&pair.connection).await;
     quiet(&pair.connection).await;
 }
 
+async fn until_broken(reply: &mut Incoming) -> Broken {
+    match head(reply).await {
+        Err(broken) => return broken,
+        Ok(head) => assert_eq!(head.status(), 200),
+    }
+    loop {
+        match frame(reply).await {
+            Some(Ok(Frame::Data(bytes))) => assert_eq!(bytes, "data"),
+            Some(Err(broken)) => return broken,
+            other => panic!("expected a reset, found {other:?}"),
+        }
+    }
+}
+
+/// How an exchange was broken off: as its reply saw it, and as its request did.
+type Report = (Broken, Result<(), Broken>);
+
 /// Handlers report how their exchange was broken off.
 fn reporting() -> (
-    mpsc::UnboundedReceiver<(Broken, Result<(), Broken>)>,
-    impl Fn(Exchange) -> futures::Handler + Send + Sync + 'static,
+    mpsc::UnboundedReceiver<Report>,
+    impl Fn(Exchange) -> BoxFuture<'static, ()> + Send + Sync + 'static,
 ) {
     let (report, reports) = mpsc::unbounded_channel();
-    let handler = move |exchange: Exchange| -> futures::Handler {
+    let handler = move |exchange: Exchange| -> BoxFuture<'static, ()> {
         let report = report.clone();
         Box::pin(async move {
             if exchange.head.path() == "/a.B/C" {
@@ -123,10 +130,6 @@ fn reporting() -> (
         })
     };
     (reports, handler)
-}
-
-mod futures {
-    pub(super) type Handler = micro_runtime::exchange::BoxFuture<'static, ()>;
 }
 
 async fn each_code_from_the_client(rig: &dyn Rig) {
