@@ -4,6 +4,7 @@ mod assemble;
 mod check;
 mod externs;
 mod include;
+mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
