@@ -20,7 +20,7 @@ pub(crate) const HEADER: &str = concat!(
 pub(crate) fn file(
     package: &Package<'_>,
     messages: &str,
-    services: TokenStream,
+    code: TokenStream,
     runtime: &syn::Path,
 ) -> Result<String, Diagnostic> {
     let mut file = syn::parse_file(messages).map_err(|error| {
@@ -32,9 +32,9 @@ pub(crate) fn file(
     for item in &mut file.items {
         allow(item);
     }
-    let services: syn::File = syn::parse2(services).map_err(|error| {
+    let code: syn::File = syn::parse2(code).map_err(|error| {
         Diagnostic::new(format!(
-            "the services of package \"{}\": {error}",
+            "the JSON and services of package \"{}\": {error}",
             package.name()
         ))
     })?;
@@ -42,7 +42,7 @@ pub(crate) fn file(
         const _: () = #runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
     };
     file.items.insert(0, assertion);
-    file.items.extend(services.items);
+    file.items.extend(code.items);
 
     let sources: Vec<&str> = package.files.iter().map(|file| file.proto.name()).collect();
     let mut text = format!("{HEADER}\n// Source: {}\n\n", sources.join(", "));

@@ -146,12 +146,18 @@ fn write(
             }));
         }
     }
+    let mut code = TokenStream::new();
+    if options.messages && options.json {
+        let protos: Vec<_> = package.files.iter().map(|file| &file.proto).collect();
+        code.extend(json::emit(&protos, &rust));
+    }
+    code.extend(services);
     let text = messages
         .modules
         .get(&package.modules)
         .filter(|_| options.messages)
         .map_or("", String::as_str);
-    assemble::file(package, text, services, rust.runtime())
+    assemble::file(package, text, code, rust.runtime())
 }
 
 /// The plain leading comment of each rpc of the service with this index.
