@@ -179,7 +179,7 @@ impl A {
 
     #[test]
     fn descriptors_break_after_the_equals_sign() {
-        let text = "\
+        let text = "
     pub static A: Method<B, C> = Method::new::<
         Prost,
     >(1, 2)
@@ -193,7 +193,7 @@ impl A {
         .shapes(&B, &C);
     static B: Shape = X;
 ";
-        let expected = "\
+        let expected = "
     pub static A: Method<B, C> =
         Method::new::<Prost>(1, 2)
             .shapes(&B, &C);
