@@ -379,7 +379,12 @@ impl Builder {
         let configure = &mut self.configure;
         let Generated { files, warnings } = generate::run(request, &self.options, &mut |config| {
             configure.iter_mut().for_each(|change| change(config));
-        })?;
+        })
+        .map_err(|error| BuildError::from(error.located(|name| on_disk(&self.includes, name))))?;
+        let warnings: Vec<Diagnostic> = warnings
+            .into_iter()
+            .map(|warning| warning.located(|name| on_disk(&self.includes, name)))
+            .collect();
         if self.emit_rerun {
             warnings
                 .iter()
@@ -440,12 +445,7 @@ impl Builder {
             println!("cargo::rerun-if-changed={}", path.display());
         }
         for name in names {
-            let path = self
-                .includes
-                .iter()
-                .map(|include| include.join(name))
-                .find(|path| path.is_file());
-            if let Some(path) = path {
+            if let Some(path) = on_disk(&self.includes, name) {
                 println!("cargo::rerun-if-changed={}", path.display());
             }
         }
@@ -470,6 +470,14 @@ impl fmt::Debug for Builder {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
+}
+
+/// The file that an import of this name means.
+fn on_disk(includes: &[PathBuf], name: &str) -> Option<PathBuf> {
+    includes
+        .iter()
+        .map(|include| include.join(name))
+        .find(|path| path.is_file())
 }
 
 /// Writes a file unless it has this content: cargo rebuilds what includes it by its time.

@@ -1,6 +1,7 @@
 //! What is wrong with the input, and where.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// One finding: a file and a line if they are known, what is wrong, and the way out.
 ///
@@ -46,7 +47,15 @@ impl Diagnostic {
         }
     }
 
-    /// The file, by the name that protoc knows it by.
+    /// The same with the file's name as `locate` gives it, for those it knows.
+    pub(crate) fn located(mut self, locate: impl FnOnce(&str) -> Option<PathBuf>) -> Diagnostic {
+        if let Some(path) = self.file.as_deref().and_then(locate) {
+            self.file = Some(path.display().to_string());
+        }
+        self
+    }
+
+    /// The file: its path if a build script found it on disk, else the name that protoc knows it by.
     #[must_use]
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()
@@ -95,6 +104,16 @@ impl Error {
             unreadable: false,
             diagnostics,
         }
+    }
+
+    /// The same with the files' names as `locate` gives them.
+    pub(crate) fn located(mut self, locate: impl Fn(&str) -> Option<PathBuf>) -> Error {
+        self.diagnostics = self
+            .diagnostics
+            .into_iter()
+            .map(|each| each.located(&locate))
+            .collect();
+        self
     }
 
     /// Whether the request itself could not be read. A plugin answers this one on stderr and with its exit

@@ -82,7 +82,7 @@ impl Default for Options {
             messages: true,
             client: true,
             server: true,
-            json: false,
+            json: true,
             message_module: None,
             extern_path: Vec::new(),
             extern_json: Vec::new(),

@@ -8,4 +8,4 @@ mod wire;
 pub(crate) use lower::lower;
 pub(crate) use request::{File, Request};
 pub(crate) use source::{comment, line};
-pub(crate) use wire::{RawFileSet, RawRequest, Response, ResponseFile};
+pub(crate) use wire::{FileWithoutSource, RawFileSet, RawRequest, Response, ResponseFile};

@@ -1,8 +1,10 @@
 //! A package's file: parsed once, so that an error names the culprit, and printed.
 
 use proc_macro2::TokenStream;
+use quote::quote;
 use syn::{Attribute, Item, parse_quote};
 
+use super::messages::quietly;
 use super::package::Package;
 use crate::diagnostic::Diagnostic;
 
@@ -13,46 +15,57 @@ pub(crate) const HEADER: &str = concat!(
     ". Do not edit."
 );
 
-/// Puts a file together.
+/// Puts a file together: what prost-build wrote, then what was made here.
 ///
 /// # Errors
 /// If the messages are no Rust, although their attributes are.
 pub(crate) fn file(
     package: &Package<'_>,
     messages: &str,
-    services: TokenStream,
+    rest: TokenStream,
     runtime: &syn::Path,
 ) -> Result<String, Diagnostic> {
     let mut file = syn::parse_file(messages).map_err(|error| {
         Diagnostic::new(format!(
-            "prost-build's code for package \"{}\" is no valid Rust ({error}): check the attributes given for it",
+            "prost-build's code for package \"{}\" is no valid Rust ({error}): \
+             check the attributes given for it",
             package.name()
         ))
     })?;
+    let deprecated = messages.contains("#[deprecated]");
     for item in &mut file.items {
-        allow(item);
+        allow(item, deprecated);
     }
-    let services: syn::File = syn::parse2(services).map_err(|error| {
+    let rest: syn::File = syn::parse2(rest).map_err(|error| {
         Diagnostic::new(format!(
-            "the services of package \"{}\": {error}",
+            "the code for package \"{}\": {error}",
             package.name()
         ))
     })?;
-    let assertion: Item = parse_quote! {
-        const _: () = #runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
-    };
-    file.items.insert(0, assertion);
-    file.items.extend(services.items);
+    file.items.extend(rest.items);
 
     let sources: Vec<&str> = package.files.iter().map(|file| file.proto.name()).collect();
-    let mut text = format!("{HEADER}\n// Source: {}\n\n", sources.join(", "));
-    text.push_str(&spaced(&prettyplease::unparse(&file)));
+    let runtime = quote!(#runtime).to_string().replace(' ', "");
+    let mut text = format!(
+        "{HEADER}\n// Source: {}\n\n\
+         // Does not compile if the runtime is older than this code needs.\n\
+         const _: () = {runtime}::__private::REQUIRES_MICRO_RUNTIME_0_1;\n\n",
+        sources.join(", ")
+    );
+    let printed = quietly(|| prettyplease::unparse(&file)).map_err(|panic| {
+        Diagnostic::new(format!(
+            "the code for package \"{}\" cannot be printed: {panic}",
+            package.name()
+        ))
+    })?;
+    text.push_str(&tidy(&printed));
     text.push_str("\n// @@protoc_insertion_point(module)\n");
     Ok(text)
 }
 
-/// Lets users deny what generated messages cannot keep to: comments are the proto's, and so are the names.
-fn allow(item: &mut Item) {
+/// Lets users deny what generated messages cannot keep to: their names and comments are the proto's, and
+/// which of them are used is the user's.
+fn allow(item: &mut Item, deprecated: bool) {
     let attributes = match item {
         Item::Struct(item) => &mut item.attrs,
         Item::Enum(item) => &mut item.attrs,
@@ -60,42 +73,73 @@ fn allow(item: &mut Item) {
         Item::Mod(item) => &mut item.attrs,
         _ => return,
     };
-    let allow: Attribute =
-        parse_quote!(#[allow(dead_code, deprecated, missing_docs, clippy::all, clippy::pedantic)]);
+    let deprecated = deprecated.then(|| quote!(deprecated,));
+    let allow: Attribute = parse_quote! {
+        #[allow(#deprecated dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    };
     // Below the comment, above what was there.
-    let place = attributes
-        .iter()
-        .position(|attribute| !attribute.path().is_ident("doc"))
-        .unwrap_or(attributes.len());
-    attributes.insert(place, allow);
+    let is_doc = |attribute: &Attribute| attribute.path().is_ident("doc");
+    let place = attributes.iter().position(|attribute| !is_doc(attribute));
+    attributes.insert(place.unwrap_or(attributes.len()), allow);
 }
 
-/// The text with an empty line between items, which prettyplease leaves out.
-fn spaced(text: &str) -> String {
+/// What prettyplease leaves to be desired: an empty line between items, and descriptors whose type parameter
+/// does not take three lines.
+fn tidy(text: &str) -> String {
     let mut result = String::with_capacity(text.len() + text.len() / 16);
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
+        if let Some(before) = line.strip_suffix(" = Method::new::<") {
+            let codec = lines
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .trim_end_matches(',');
+            let arguments = lines
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .trim_start_matches('>');
+            let inner = " ".repeat(indent(line) + 4);
+            result.push_str(&format!(
+                "{before} =\n{inner}Method::new::<{codec}>{arguments}\n"
+            ));
+            if !arguments.ends_with('(') {
+                // The calls that follow stand below the arguments' line, not beside it.
+                while let Some(call) = lines.next_if(|next| next.trim_start().starts_with('.')) {
+                    result.push_str(&format!("    {call}\n"));
+                }
+                part(&mut result, ";", indent(line), lines.peek());
+            }
+            continue;
+        }
         result.push_str(line);
         result.push('\n');
-        let Some(next) = lines.peek() else { break };
-        let ends = matches!(line.trim_start(), "}" | "};" | ");" | "];") || line.ends_with(';');
-        if ends && indent(line) == indent(next) && begins_item(next.trim_start()) {
-            result.push('\n');
-        }
+        part(&mut result, line.trim_start(), indent(line), lines.peek());
     }
     result
 }
 
-fn indent(line: &str) -> usize {
-    line.len() - line.trim_start().len()
+/// Adds an empty line if an item has just ended and another one follows.
+fn part(result: &mut String, last: &str, last_indent: usize, next: Option<&&str>) {
+    const ENDS: &[&str] = &["}", ")", "]"];
+    const BEGINS: &[&str] = &[
+        "///", "#[", "pub ", "impl ", "impl<", "const ", "static ", "fn ", "mod ",
+    ];
+    let Some(next) = next else { return };
+    let block = ENDS.contains(&last.trim_end_matches(';')) && indent(next) == last_indent;
+    let statement = last.ends_with(';') && indent(next) <= last_indent;
+    if (block || statement)
+        && BEGINS
+            .iter()
+            .any(|start| next.trim_start().starts_with(start))
+    {
+        result.push('\n');
+    }
 }
 
-fn begins_item(line: &str) -> bool {
-    [
-        "///", "#[", "pub ", "impl ", "impl<", "const ", "static ", "fn ", "mod ",
-    ]
-    .iter()
-    .any(|start| line.starts_with(start))
+fn indent(line: &str) -> usize {
+    line.len() - line.trim_start().len()
 }
 
 #[cfg(test)]
@@ -104,8 +148,65 @@ mod tests {
 
     #[test]
     fn items_stand_apart_and_statements_do_not() {
-        let text = "struct A {\n    b: u8,\n}\nimpl A {\n    fn a() {\n        let x = 1;\n        x\n    }\n    fn b() {}\n}\n";
-        let expected = "struct A {\n    b: u8,\n}\n\nimpl A {\n    fn a() {\n        let x = 1;\n        x\n    }\n\n    fn b() {}\n}\n";
-        assert_eq!(spaced(text), expected);
+        let text = "\
+struct A {
+    b: u8,
+}
+impl A {
+    fn a() {
+        let x = 1;
+        x
+    }
+    fn b() {}
+}
+";
+        let expected = "\
+struct A {
+    b: u8,
+}
+
+impl A {
+    fn a() {
+        let x = 1;
+        x
+    }
+
+    fn b() {}
+}
+";
+        assert_eq!(tidy(text), expected);
+    }
+
+    #[test]
+    fn descriptors_break_after_the_equals_sign() {
+        let text = "
+    pub static A: Method<B, C> = Method::new::<
+        Prost,
+    >(1, 2)
+        .shapes(&B, &C);
+    pub static D: Method<B, C> = Method::new::<
+        Prost,
+    >(
+            1,
+            2,
+        )
+        .shapes(&B, &C);
+    static B: Shape = X;
+";
+        let expected = "
+    pub static A: Method<B, C> =
+        Method::new::<Prost>(1, 2)
+            .shapes(&B, &C);
+
+    pub static D: Method<B, C> =
+        Method::new::<Prost>(
+            1,
+            2,
+        )
+        .shapes(&B, &C);
+
+    static B: Shape = X;
+";
+        assert_eq!(tidy(text), expected);
     }
 }

@@ -97,6 +97,10 @@ impl Check<'_> {
                 "the {what} name \"{}\" is not an identifier",
                 name.escape_default()
             ));
+        } else if name.trim_matches('_').is_empty() {
+            self.finding(format!(
+                "the {what} name \"{name}\" has no letter or digit to make a Rust name of; rename it"
+            ));
         }
     }
 

@@ -142,7 +142,7 @@ impl ServiceGenerator for Collector {
 }
 
 /// Runs code that may panic, keeps the panic off stderr, and gives its message.
-fn quietly<T>(code: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn quietly<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     thread_local! {
         static QUIET: Cell<bool> = const { Cell::new(false) };
     }

@@ -2,8 +2,10 @@
 
 mod assemble;
 mod check;
+mod descriptors;
 mod externs;
 mod include;
+mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
@@ -12,6 +14,8 @@ mod symbols;
 mod types;
 
 use proc_macro2::TokenStream;
+use std::collections::HashMap;
+
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -22,7 +26,7 @@ use self::services::ServiceContext;
 use self::symbols::{Symbols, full_name};
 use self::types::Types;
 pub(crate) use self::types::matches;
-use crate::descriptor::{RawRequest, Request, comment, lower};
+use crate::descriptor::{File, RawRequest, Request, comment, lower};
 use crate::diagnostic::{Diagnostic, Error};
 use crate::options::Options;
 use crate::parameters;
@@ -54,6 +58,11 @@ pub struct GeneratedFile {
 /// [`Error::is_unreadable`] if the bytes are no such request; otherwise all that stands in the way, in the
 /// parameter or in the files, at once.
 pub fn generate(request: &[u8]) -> Result<Generated, Error> {
+    if request.is_empty() {
+        return Err(Error::unreadable(
+            "cannot read the code generator request: it is empty",
+        ));
+    }
     let request = RawRequest::decode(Bytes::copy_from_slice(request)).map_err(|error| {
         Error::unreadable(format!("cannot read the code generator request: {error}"))
     })?;
@@ -86,10 +95,11 @@ pub(crate) fn run(
     let protos = files.iter().map(|file| file.proto.clone()).collect();
     let messages = Messages::generate(protos, options, &extern_path, configure)?;
 
+    let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
     let mut generated = Vec::new();
     let mut findings = Vec::new();
     for package in packages.iter().filter(|package| package.written) {
-        match write(package, &types, &symbols, &messages, options) {
+        match write(package, &by_name, &types, &symbols, &messages, options) {
             Ok(content) => generated.push(GeneratedFile {
                 name: package.file_name(options),
                 content,
@@ -116,13 +126,14 @@ pub(crate) fn run(
 /// The file of one package.
 fn write(
     package: &Package<'_>,
+    files: &HashMap<&str, &File>,
     types: &Types<'_>,
     symbols: &Symbols,
     messages: &Messages,
     options: &Options,
 ) -> Result<String, Diagnostic> {
     let rust = types.seen_from(&package.modules);
-    let mut services = TokenStream::new();
+    let mut rest = TokenStream::new();
     for file in &package.files {
         for (index, proto) in (0..).zip(&file.proto.service) {
             let full_name = full_name(file.proto.package(), proto.name());
@@ -133,7 +144,7 @@ fn write(
                 .services
                 .get(&full_name)
                 .filter(|_| options.comments_of(&full_name));
-            services.extend(services::emit(&ServiceContext {
+            rest.extend(services::emit(&ServiceContext {
                 proto,
                 full_name: &full_name,
                 names,
@@ -145,16 +156,23 @@ fn write(
             }));
         }
     }
+    if options.messages && options.json {
+        let protos: Vec<_> = package.files.iter().map(|file| &file.proto).collect();
+        rest.extend(json::emit(&protos, &rust));
+    }
     let text = messages
         .modules
         .get(&package.modules)
         .filter(|_| options.messages)
         .map_or("", String::as_str);
-    assemble::file(package, text, services, rust.runtime())
+    if options.file_descriptor_set {
+        rest.extend(descriptors::emit(package, files)?);
+    }
+    assemble::file(package, text, rest, rust.runtime())
 }
 
 /// The plain leading comment of each rpc of the service with this index.
-fn method_comments(file: &crate::descriptor::File, service: i32) -> Vec<String> {
+fn method_comments(file: &File, service: i32) -> Vec<String> {
     let Some(service_proto) = usize::try_from(service)
         .ok()
         .and_then(|index| file.proto.service.get(index))

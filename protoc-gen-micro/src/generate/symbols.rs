@@ -378,13 +378,6 @@ impl<'a> Walk<'a> {
 
     /// Takes a name in a scope; two that take one are an error.
     fn claim(&mut self, scope: &mut Scope<'a>, rust: String, site: Site<'a>) {
-        if rust.is_empty() {
-            self.symbols.errors.push(site.diagnostic(format!(
-                "{} \"{}\" of {} has no letter or digit to make a Rust name of; rename it",
-                site.what, site.name, scope.owner
-            )));
-            return;
-        }
         match scope.taken.entry(rust) {
             Entry::Vacant(entry) => {
                 entry.insert(site);

@@ -23,6 +23,7 @@ const WELL_KNOWN_JSON: &[&str] = &[
     "Int32Value",
     "Int64Value",
     "ListValue",
+    "NullValue",
     "StringValue",
     "Struct",
     "Timestamp",
@@ -150,8 +151,8 @@ impl<'a> Types<'a> {
         self.entries.insert(full, entry);
     }
 
-    /// Finds the messages without our JSON mapping: those from elsewhere, but for the ones that are known to
-    /// have it, and then whatever holds one of them.
+    /// Finds the messages and enums without our JSON mapping: those from elsewhere, but for the ones that are known
+    /// to have it, and then whatever holds one of them.
     fn find_without_json(&mut self, options: &Options) {
         let elsewhere_with_json = |full: &str| {
             let well_known = full.strip_prefix(".google.protobuf.");
@@ -162,7 +163,7 @@ impl<'a> Types<'a> {
         let mut found: Vec<&str> = Vec::new();
         for (full, entry) in &self.entries {
             if entry.elsewhere.is_some() {
-                if entry.message.is_some() && !elsewhere_with_json(full) {
+                if !elsewhere_with_json(full) {
                     found.push(full);
                 }
                 continue;
@@ -173,7 +174,7 @@ impl<'a> Types<'a> {
                 .into_iter()
                 .flatten()
             {
-                if matches!(field.r#type(), Type::Message | Type::Group) {
+                if matches!(field.r#type(), Type::Message | Type::Group | Type::Enum) {
                     holders.entry(field.type_name()).or_default().push(full);
                 }
             }

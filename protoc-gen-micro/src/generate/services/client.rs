@@ -5,47 +5,46 @@ use quote::quote;
 
 use super::method::{Kind, Rpc};
 use super::{ServiceContext, docs};
-use crate::generate::names::{RustNames, ident};
+use crate::generate::names::ident;
 
 /// The client and the function that makes one.
 pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let client = ident(&service.names.client);
     let new = ident(&service.names.new);
-    let runtime = service.rust.runtime();
     let full_name = service.full_name;
     let doc = docs(
         service.docs.map(|service| &service.comments),
-        &format!(" A client of the service `{full_name}`."),
+        &format!(" The service `{full_name}`, as its clients call it."),
     );
-    let deprecated = service
-        .proto
-        .options
-        .as_ref()
-        .is_some_and(|options| options.deprecated())
-        .then(|| quote!(#[deprecated]));
-    let methods = rpcs.iter().map(|rpc| method(rpc, runtime));
-    let new_doc =
-        format!(" A client of the service `{full_name}`, found in the registry by `name`.");
+    let new_doc = format!(" A client of the service `{full_name}` that is registered as `name`.");
+    let deprecated = service.deprecated().then(|| quote!(#[deprecated]));
+    let methods = (!rpcs.is_empty()).then(|| {
+        let methods = rpcs.iter().map(method);
+        quote! {
+            impl #client {
+                #(#methods)*
+            }
+        }
+    });
     quote! {
         #doc
         #[derive(Clone, Debug)]
         pub struct #client {
-            target: #runtime::client::Target,
+            target: Target,
         }
 
         #[doc = #new_doc]
         #deprecated
-        pub fn #new(name: &str, client: &#runtime::Client) -> #client {
+        #[must_use]
+        pub fn #new(name: &str, client: &Client) -> #client {
             #client { target: client.target(name) }
         }
 
-        impl #client {
-            #(#methods)*
-        }
+        #methods
     }
 }
 
-fn method(rpc: &Rpc<'_>, runtime: &syn::Path) -> TokenStream {
+fn method(rpc: &Rpc<'_>) -> TokenStream {
     let Rpc {
         function,
         constant,
@@ -64,7 +63,7 @@ fn method(rpc: &Rpc<'_>, runtime: &syn::Path) -> TokenStream {
     quote! {
         #doc
         #deprecated
-        pub fn #function(&self #parameter) -> #runtime::Call<#request, #response, #runtime::client::#kind> {
+        pub fn #function(&self #parameter) -> Call<#request, #response, #kind> {
             self.target.#call(&#constant #argument)
         }
     }

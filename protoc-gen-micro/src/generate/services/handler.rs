@@ -5,19 +5,23 @@ use quote::{ToTokens, quote};
 
 use super::method::{Kind, Rpc};
 use super::{ServiceContext, docs};
-use crate::generate::names::{RustNames, ident};
+use crate::generate::names::ident;
+
+/// How many rpcs the compiler lists to who registers something that is no handler; a service may have
+/// hundreds.
+const LISTED: usize = 20;
 
 /// The trait, its implementation for shared handlers, and the function that registers one.
 pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let handler = ident(&service.names.handler);
     let register = ident(&service.names.register);
-    let runtime = service.rust.runtime();
     let full_name = service.full_name;
     let doc = docs(
         service.docs.map(|service| &service.comments),
-        &format!(" The rpcs of the service `{full_name}`, to be implemented by a server."),
+        &format!(" The service `{full_name}`, as its server implements it."),
     );
-    let signatures: Vec<TokenStream> = rpcs.iter().map(|rpc| signature(rpc, runtime)).collect();
+    let diagnostic = diagnostic(service, rpcs);
+    let signatures: Vec<TokenStream> = rpcs.iter().map(signature).collect();
     let methods = rpcs.iter().zip(&signatures).map(|(rpc, signature)| {
         let doc = docs(
             rpc.docs,
@@ -28,38 +32,31 @@ pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStrea
     let shared = rpcs.iter().zip(&signatures).map(|(rpc, signature)| {
         let function = &rpc.function;
         let arguments = arguments(rpc.kind);
-        quote! { #signature { <__H as #handler>::#function(&**self, #arguments) } }
+        quote! { #signature { #handler::#function(&**self, #arguments) } }
     });
     let routes = rpcs.iter().map(|rpc| {
         let Rpc {
             function, constant, ..
         } = rpc;
         let add = rpc.kind.function();
-        let arguments = match rpc.kind {
-            Kind::Unary => quote!(__ctx, __req),
-            Kind::ClientStreaming => quote!(__ctx, __requests),
-            Kind::ServerStreaming => quote!(__ctx, __req, __responses),
-            Kind::Bidi => quote!(__ctx, __requests, __responses),
-        };
+        let arguments = arguments(rpc.kind);
+        // The trait is named: with `handler.clone(…)` an rpc called `Clone` would be another function.
         quote! {
-            .#add(&#constant, &__handler, |__h, #arguments| async move {
-                <__H as #handler>::#function(&*__h, #arguments).await
+            .#add(&#constant, &handler, |handler, #arguments| async move {
+                #handler::#function(&*handler, #arguments).await
             })
         }
     });
-    let message = format!("`{{Self}}` is not a handler of the service `{full_name}`");
-    let label = format!("does not implement `{handler}`");
-    let note = note(&handler.to_string(), rpcs);
     let register_doc =
-        format!(" Adds the service `{full_name}` to a server, answered by `handler`.");
+        format!(" Adds the service `{full_name}` to a server; `handler` answers its calls.");
     quote! {
         #doc
-        #[diagnostic::on_unimplemented(message = #message, label = #label, note = #note)]
-        pub trait #handler: ::core::marker::Send + ::core::marker::Sync + 'static {
+        #diagnostic
+        pub trait #handler: Send + Sync + 'static {
             #(#methods)*
         }
 
-        impl<__H: #handler> #handler for ::std::sync::Arc<__H> {
+        impl<H: #handler> #handler for Arc<H> {
             #(#shared)*
         }
 
@@ -67,38 +64,39 @@ pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStrea
         #[doc = ""]
         #[doc = " # Errors"]
         #[doc = " If the server has a service of that name already."]
-        pub fn #register<__H: #handler>(
-            server: &#runtime::Server,
-            handler: __H,
-        ) -> ::core::result::Result<(), #runtime::Error> {
-            let __handler = ::std::sync::Arc::new(handler);
-            server.add(#runtime::server::Routes::new(#full_name) #(#routes)*)
+        pub fn #register<H: #handler>(server: &Server, handler: H) -> Result<(), Error> {
+            let handler = Arc::new(handler);
+            let routes = Routes::new(#full_name) #(#routes)*;
+            server.add(routes)
         }
     }
 }
 
 /// A handler's function, without a body.
-fn signature(rpc: &Rpc<'_>, runtime: &syn::Path) -> TokenStream {
+fn signature(rpc: &Rpc<'_>) -> TokenStream {
     let Rpc {
         function,
         request,
         response,
         ..
     } = rpc;
-    let inbound = quote!(requests: #runtime::Inbound<#request>);
-    let outbound = quote!(responses: #runtime::Outbound<#response>);
     let (arguments, output) = match rpc.kind {
         Kind::Unary => (quote!(req: #request), response.to_token_stream()),
-        Kind::ClientStreaming => (inbound, response.to_token_stream()),
-        Kind::ServerStreaming => (quote!(req: #request, #outbound), quote!(())),
-        Kind::Bidi => (quote!(#inbound, #outbound), quote!(())),
+        Kind::ClientStreaming => (
+            quote!(requests: Inbound<#request>),
+            response.to_token_stream(),
+        ),
+        Kind::ServerStreaming => (
+            quote!(req: #request, responses: Outbound<#response>),
+            quote!(()),
+        ),
+        Kind::Bidi => (
+            quote!(requests: Inbound<#request>, responses: Outbound<#response>),
+            quote!(()),
+        ),
     };
     quote! {
-        fn #function(
-            &self,
-            ctx: #runtime::Context,
-            #arguments
-        ) -> impl ::core::future::Future<Output = #runtime::Result<#output>> + ::core::marker::Send
+        fn #function(&self, ctx: Context, #arguments) -> impl Future<Output = Result<#output>> + Send
     }
 }
 
@@ -111,19 +109,19 @@ fn arguments(kind: Kind) -> TokenStream {
     }
 }
 
-/// What the compiler prints when something that is no handler is registered: what there is to write.
-fn note(handler: &str, rpcs: &[Rpc<'_>]) -> String {
-    let mut note = format!("`impl {handler}` needs");
-    for rpc in rpcs {
-        let short = |kind: &syn::Type| {
-            // As seen from the service's module; whoever writes a handler stands outside of it.
-            kind.to_token_stream()
-                .to_string()
-                .replace(' ', "")
-                .trim_start_matches("super::")
-                .to_owned()
-        };
-        let (request, response) = (short(&rpc.request), short(&rpc.response));
+/// What the compiler says where something that is no handler is registered: what there is to write.
+fn diagnostic(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
+    let handler = &service.names.handler;
+    let message = format!(
+        "`{{Self}}` is no handler of the service `{}`",
+        service.full_name
+    );
+    let label = format!("`{handler}` is not implemented for `{{Self}}`");
+    let mut notes = vec![format!(
+        "`impl {handler} for {{Self}}` needs these functions:"
+    )];
+    for rpc in rpcs.iter().take(LISTED) {
+        let (request, response) = (outside(&rpc.request), outside(&rpc.response));
         let (arguments, output) = match rpc.kind {
             Kind::Unary => (format!("req: {request}"), response),
             Kind::ClientStreaming => (format!("requests: Inbound<{request}>"), response),
@@ -137,13 +135,20 @@ fn note(handler: &str, rpcs: &[Rpc<'_>]) -> String {
             ),
         };
         let function = &rpc.function;
-        note.push_str(&format!(
-            "\n    async fn {function}(&self, ctx: Context, {arguments}) -> Result<{output}>"
+        notes.push(format!(
+            "async fn {function}(&self, ctx: Context, {arguments}) -> Result<{output}>"
         ));
     }
-    if rpcs.is_empty() {
-        note.push_str(" nothing: the service has no rpcs");
+    match rpcs.len() {
+        0 => notes.clear(),
+        count if count > LISTED => notes.push(format!("and {} more", count - LISTED)),
+        _ => {}
     }
-    // In these texts braces are placeholders; types have none, so there is nothing to escape.
-    note
+    quote! { #[diagnostic::on_unimplemented(message = #message, label = #label, #(note = #notes),*)] }
+}
+
+/// A type as the package sees it, not the service's module: that is where handlers are written.
+fn outside(kind: &syn::Type) -> String {
+    let text = kind.to_token_stream().to_string().replace(' ', "");
+    text.strip_prefix("super::").unwrap_or(&text).to_owned()
 }

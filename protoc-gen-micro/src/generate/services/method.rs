@@ -19,10 +19,20 @@ pub(crate) enum Kind {
     Bidi,
 }
 
+/// The marker that says how an rpc's messages are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Codec {
+    /// Protobuf alone.
+    Prost,
+    /// Protobuf and our JSON mapping.
+    ProstJson,
+}
+
 /// One rpc.
 pub(crate) struct Rpc<'a> {
     pub(crate) proto: &'a MethodDescriptorProto,
     pub(crate) kind: Kind,
+    pub(crate) codec: Codec,
     /// Its function, `place_order`.
     pub(crate) function: Ident,
     /// Its descriptor's static, `PLACE_ORDER`.
@@ -64,30 +74,31 @@ impl Kind {
 impl<'a> Rpc<'a> {
     /// The rpcs of a service, in their order.
     pub(crate) fn all(service: &'a ServiceContext<'a>) -> Vec<Rpc<'a>> {
-        service
-            .proto
-            .method
-            .iter()
-            .enumerate()
-            .map(|(index, proto)| Rpc {
-                proto,
-                kind: match (proto.client_streaming(), proto.server_streaming()) {
-                    (false, false) => Kind::Unary,
-                    (true, false) => Kind::ClientStreaming,
-                    (false, true) => Kind::ServerStreaming,
-                    (true, true) => Kind::Bidi,
-                },
-                function: ident(&snake(proto.name())),
-                constant: ident(&sanitize(&proto.name().to_shouty_snake_case())),
-                request: service.rust.type_path(proto.input_type(), 1),
-                response: service.rust.type_path(proto.output_type(), 1),
-                docs: service
-                    .docs
-                    .and_then(|docs| docs.methods.get(index))
-                    .map(|method| &method.comments),
-                comment: service.comments.get(index).map_or("", String::as_str),
-            })
-            .collect()
+        let json = |message| service.options.json && service.rust.has_json(message);
+        let rpcs = service.proto.method.iter().enumerate();
+        rpcs.map(|(index, proto)| Rpc {
+            proto,
+            kind: match (proto.client_streaming(), proto.server_streaming()) {
+                (false, false) => Kind::Unary,
+                (true, false) => Kind::ClientStreaming,
+                (false, true) => Kind::ServerStreaming,
+                (true, true) => Kind::Bidi,
+            },
+            codec: match json(proto.input_type()) && json(proto.output_type()) {
+                true => Codec::ProstJson,
+                false => Codec::Prost,
+            },
+            function: ident(&snake(proto.name())),
+            constant: ident(&sanitize(&proto.name().to_shouty_snake_case())),
+            request: service.rust.type_path(proto.input_type(), 1),
+            response: service.rust.type_path(proto.output_type(), 1),
+            docs: service
+                .docs
+                .and_then(|docs| docs.methods.get(index))
+                .map(|method| &method.comments),
+            comment: service.comments.get(index).map_or("", String::as_str),
+        })
+        .collect()
     }
 
     /// Whether the proto calls it deprecated.
@@ -98,60 +109,50 @@ impl<'a> Rpc<'a> {
             .is_some_and(|options| options.deprecated())
     }
 
+    /// The variant of `Idempotency`, if the proto says one.
+    pub(crate) fn idempotency(&self) -> Option<Ident> {
+        match self.proto.options.as_ref()?.idempotency_level() {
+            IdempotencyLevel::NoSideEffects => Some(ident("NoSideEffects")),
+            IdempotencyLevel::Idempotent => Some(ident("Idempotent")),
+            IdempotencyLevel::IdempotencyUnknown => None,
+        }
+    }
+
     /// The static that describes it to the runtime.
     pub(crate) fn descriptor(
         &self,
         service: &ServiceContext<'_>,
         shapes: &mut Shapes<'_>,
     ) -> TokenStream {
-        let runtime = service.rust.runtime();
         let Rpc {
             constant,
             request,
             response,
+            comment,
             ..
         } = self;
-        let json = |message| service.options.json && service.rust.has_json(message);
-        let codec = ident(
-            if json(self.proto.input_type()) && json(self.proto.output_type()) {
-                "ProstJson"
-            } else {
-                "Prost"
-            },
-        );
+        let codec = ident(match self.codec {
+            Codec::Prost => "Prost",
+            Codec::ProstJson => "ProstJson",
+        });
         let kind = self.kind.marker();
         let full_name = service.full_name;
         let name = self.proto.name();
         let path = format!("/{full_name}/{name}");
         // go-micro names endpoints by the Go names of service and method (protoc-gen-micro, CamelCase).
         let endpoint = format!("{}.{}", go_camel(service.proto.name()), go_camel(name));
-        let doc = format!(" `{path}`");
-        let idempotency = match self
-            .proto
-            .options
-            .as_ref()
-            .map(|options| options.idempotency_level())
-        {
-            Some(IdempotencyLevel::NoSideEffects) => Some(ident("NoSideEffects")),
-            Some(IdempotencyLevel::Idempotent) => Some(ident("Idempotent")),
-            Some(IdempotencyLevel::IdempotencyUnknown) | None => None,
-        }
-        .map(|level| quote! { .idempotency(#runtime::method::Idempotency::#level) });
+        let doc = format!(" The rpc `{path}`.");
+        let idempotency = self
+            .idempotency()
+            .map(|level| quote! { .idempotency(Idempotency::#level) });
         let deprecated = self.deprecated().then(|| quote! { .deprecated() });
-        let comment = self.comment;
         let comment = (!comment.is_empty()).then(|| quote! { .comment(#comment) });
         let request_shape = shapes.of(self.proto.input_type());
         let response_shape = shapes.of(self.proto.output_type());
         quote! {
             #[doc = #doc]
-            pub static #constant: #runtime::method::Method<#request, #response> =
-                #runtime::method::Method::new::<#runtime::codec::#codec>(
-                    #runtime::method::MethodKind::#kind,
-                    #full_name,
-                    #name,
-                    #path,
-                    #endpoint,
-                )
+            pub static #constant: Method<#request, #response> =
+                Method::new::<#codec>(MethodKind::#kind, #full_name, #name, #path, #endpoint)
                 #idempotency
                 #deprecated
                 #comment

@@ -1,11 +1,11 @@
-//! Services: descriptors, handlers, clients.
+//! Services: handlers, clients, descriptors.
 //!
-//! All items of a service stand in one module, so that no name made up here can meet one of the user's. Every
-//! path is absolute, type parameters and locals start with underscores, and no method is ever called on a value
-//! of a user's type: an rpc may be called `clone` or `into`, and a message `Option` or `Result`.
+//! All items of a service stand in one module, so that no name made up here can meet one of the user's. No
+//! method is ever called on a value of a user's type: an rpc may be called `clone` or `into`.
 
 mod client;
 mod handler;
+mod imports;
 mod method;
 pub(crate) mod names;
 mod shape;
@@ -17,7 +17,7 @@ use quote::quote;
 use self::method::Rpc;
 use self::names::ServiceNames;
 use self::shape::Shapes;
-use super::names::{RustNames, ident};
+use super::names::ident;
 use super::types::{PackageNames, Types};
 use crate::options::Options;
 
@@ -45,32 +45,30 @@ pub(crate) struct ServiceContext<'a> {
 pub(crate) fn emit(service: &ServiceContext<'_>) -> TokenStream {
     let names = service.names;
     let module = ident(&names.module);
-    let rpcs: Vec<Rpc<'_>> = Rpc::all(service);
-    let mut shapes = Shapes::new(service.types, rpcs.iter().map(|rpc| rpc.constant.clone()));
-    let methods: Vec<TokenStream> = rpcs
-        .iter()
-        .map(|rpc| rpc.descriptor(service, &mut shapes))
-        .collect();
-    let shapes = shapes.emit(service.rust.runtime());
+    let rpcs = Rpc::all(service);
+    let imports = imports::emit(service, &rpcs);
     let handler = service
         .options
         .server
         .then(|| handler::emit(service, &rpcs));
     let client = service.options.client.then(|| client::emit(service, &rpcs));
-    let note = format!(
-        " What is generated for the service `{}`.",
-        service.full_name
-    );
+    let mut shapes = Shapes::new(service.types, rpcs.iter().map(|rpc| rpc.constant.clone()));
+    let methods: Vec<TokenStream> = rpcs
+        .iter()
+        .map(|rpc| rpc.descriptor(service, &mut shapes))
+        .collect();
+    let shapes = shapes.emit();
 
-    let exported: Vec<_> = names
-        .public(service.options)
-        .into_iter()
+    let public = names.public(service.options).into_iter();
+    let exported: Vec<_> = public
         .filter(|name| names.exported.contains(*name))
         .map(ident)
         .collect();
+    let deprecated =
+        (service.deprecated() || rpcs.iter().any(Rpc::deprecated)).then(|| quote!(deprecated,));
     let exports = (!exported.is_empty()).then(|| {
         quote! {
-            #[allow(unused_imports)]
+            #[allow(#deprecated unreachable_pub, unused_imports)]
             pub use #module::{#(#exported),*};
         }
     });
@@ -78,22 +76,34 @@ pub(crate) fn emit(service: &ServiceContext<'_>) -> TokenStream {
         let name = ident(name);
         quote! {
             #[doc(inline)]
-            #[allow(unused_imports)]
+            #[allow(unreachable_pub, unused_imports)]
             pub use #module as #name;
         }
     });
     quote! {
-        #[doc = #note]
-        #[doc(hidden)]
-        #[allow(dead_code, deprecated, missing_docs, clippy::all, clippy::pedantic)]
-        pub mod #module {
-            #(#methods)*
-            #shapes
-            #handler
-            #client
-        }
         #exports
         #public_module
+        #[doc(hidden)]
+        #[allow(#deprecated dead_code, unreachable_pub, clippy::all, clippy::pedantic)]
+        pub mod #module {
+            #imports
+            #handler
+            #client
+            #(#methods)*
+            #shapes
+        }
+    }
+}
+
+// ===== impl ServiceContext =====
+
+impl ServiceContext<'_> {
+    /// Whether the proto calls it deprecated.
+    fn deprecated(&self) -> bool {
+        self.proto
+            .options
+            .as_ref()
+            .is_some_and(|options| options.deprecated())
     }
 }
 

@@ -58,18 +58,18 @@ impl<'a> Shapes<'a> {
     }
 
     /// All statics.
-    pub(crate) fn emit(&self, runtime: &syn::Path) -> TokenStream {
+    pub(crate) fn emit(&self) -> TokenStream {
         let statics = self.statics.iter().map(|(message, name)| {
             let kind = self.types.go_name(message);
-            let fields = self.fields(message, LEVELS, runtime);
+            let fields = self.fields(message, LEVELS);
             quote! {
-                static #name: #runtime::method::Shape = #runtime::method::Shape::new(#kind, #kind, &[#(#fields),*]);
+                static #name: Shape = Shape::new(#kind, #kind, &[#(#fields),*]);
             }
         });
         quote! { #(#statics)* }
     }
 
-    fn fields(&self, message: &str, levels: usize, runtime: &syn::Path) -> Vec<TokenStream> {
+    fn fields(&self, message: &str, levels: usize) -> Vec<TokenStream> {
         let Some(descriptor) = self.types.message(message).filter(|_| levels > 0) else {
             return Vec::new();
         };
@@ -82,11 +82,11 @@ impl<'a> Shapes<'a> {
                 let singular_message = field.label() != Label::Repeated
                     && matches!(field.r#type(), Type::Message | Type::Group);
                 let fields = if singular_message {
-                    self.fields(field.type_name(), levels - 1, runtime)
+                    self.fields(field.type_name(), levels - 1)
                 } else {
                     Vec::new()
                 };
-                quote! { #runtime::method::Shape::new(#name, #kind, &[#(#fields),*]) }
+                quote! { Shape::new(#name, #kind, &[#(#fields),*]) }
             })
             .collect()
     }

@@ -1,0 +1,193 @@
+//! The shapes that a field can have in prost's messages: singular, optional, repeated, map.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::error::{JsonError, Result};
+use super::message::{JsonEnum, JsonMessage, Parsed};
+use super::reader::{JsonReader, expected};
+use super::source::Token;
+use super::writer::JsonWriter;
+
+/// Marks fields whose Rust type says all: scalars and messages.
+#[derive(Clone, Copy, Debug)]
+pub enum Plain {}
+
+/// Marks fields of the enum `E`: prost holds their values as `i32`, which does not say of what enum.
+pub struct Enum<E>(PhantomData<fn() -> E>);
+
+impl<E> fmt::Debug for Enum<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Enum")
+    }
+}
+
+/// A single value, of the kind `K` ([`Plain`] or [`Enum`]): implemented by scalars, messages, and `i32` for enums.
+pub trait Element<K>: Sized {
+    #[doc(hidden)]
+    fn read(r: &mut JsonReader<'_>) -> Result<Parsed<Self>>;
+
+    #[doc(hidden)]
+    fn write(&self, w: &mut JsonWriter<'_>) -> Result<()>;
+
+    #[doc(hidden)]
+    fn is_default(&self) -> bool;
+}
+
+/// A field of any shape, of the kind `K` ([`Plain`] or [`Enum`]): implemented by elements, and by `Option`, `Vec`,
+/// `HashMap` and `BTreeMap` of them.
+pub trait Field<K> {
+    #[doc(hidden)]
+    fn merge(&mut self, r: &mut JsonReader<'_>) -> Result<()>;
+
+    /// Writes the value, after `key`, unless the field is left out.
+    #[doc(hidden)]
+    fn write(&self, json_name: &str, proto_name: &str, w: &mut JsonWriter<'_>) -> Result<()>;
+}
+
+// ===== Elements =====
+
+impl<M: JsonMessage> Element<Plain> for M {
+    fn read(r: &mut JsonReader<'_>) -> Result<Parsed<M>> {
+        M::read_value(r)
+    }
+
+    fn write(&self, w: &mut JsonWriter<'_>) -> Result<()> {
+        self.write_value(w)
+    }
+
+    fn is_default(&self) -> bool {
+        JsonMessage::is_default(self)
+    }
+}
+
+impl<E: JsonEnum> Element<Enum<E>> for i32 {
+    fn read(r: &mut JsonReader<'_>) -> Result<Parsed<i32>> {
+        let rejects_unknown = r.options().reject_unknown_fields;
+        match r.scalar()? {
+            Token::Null if E::NULL => Ok(Parsed::Value(0)),
+            Token::Null => Ok(Parsed::Null),
+            Token::Text(name) => match E::number(&name) {
+                Some(number) => Ok(Parsed::Value(number)),
+                None if rejects_unknown => Err(expected(
+                    &format!("a value of the enum {}", E::NAME),
+                    &Token::Text(name),
+                )),
+                None => Ok(Parsed::Unknown),
+            },
+            token @ (Token::Unsigned(_)
+            | Token::Signed(_)
+            | Token::Float(_)
+            | Token::Decimal(_)) => super::number::integer(&token).map(Parsed::Value),
+            token => Err(expected(
+                &format!("a value of the enum {}", E::NAME),
+                &token,
+            )),
+        }
+    }
+
+    fn write(&self, w: &mut JsonWriter<'_>) -> Result<()> {
+        if E::NULL {
+            return w.null();
+        }
+        match E::name(*self) {
+            Some(name) if !w.options().enums_as_numbers => w.string(name),
+            _ => w.signed(i64::from(*self)),
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == 0
+    }
+}
+
+// ===== Shapes =====
+
+impl<T: Element<Plain>> Field<Plain> for T {
+    fn merge(&mut self, r: &mut JsonReader<'_>) -> Result<()> {
+        merge(self, r)
+    }
+
+    fn write(&self, json_name: &str, proto_name: &str, w: &mut JsonWriter<'_>) -> Result<()> {
+        write(self, json_name, proto_name, w)
+    }
+}
+
+impl<E: JsonEnum> Field<Enum<E>> for i32 {
+    fn merge(&mut self, r: &mut JsonReader<'_>) -> Result<()> {
+        merge::<Enum<E>, i32>(self, r)
+    }
+
+    fn write(&self, json_name: &str, proto_name: &str, w: &mut JsonWriter<'_>) -> Result<()> {
+        write::<Enum<E>, i32>(self, json_name, proto_name, w)
+    }
+}
+
+fn merge<K, T: Element<K>>(field: &mut T, r: &mut JsonReader<'_>) -> Result<()> {
+    if let Parsed::Value(value) = T::read(r)? {
+        *field = value;
+    }
+    Ok(())
+}
+
+fn write<K, T: Element<K>>(
+    field: &T,
+    json_name: &str,
+    proto_name: &str,
+    w: &mut JsonWriter<'_>,
+) -> Result<()> {
+    if field.is_default() && !w.options().emit_defaults {
+        return Ok(());
+    }
+    w.key(json_name, proto_name);
+    field.write(w)
+}
+
+impl<K, T: Element<K>> Field<K> for Option<T> {
+    fn merge(&mut self, r: &mut JsonReader<'_>) -> Result<()> {
+        if let Parsed::Value(value) = T::read(r)? {
+            *self = Some(value);
+        }
+        Ok(())
+    }
+
+    fn write(&self, json_name: &str, proto_name: &str, w: &mut JsonWriter<'_>) -> Result<()> {
+        match self {
+            Some(value) => {
+                w.key(json_name, proto_name);
+                value.write(w)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl<K, T: Element<K>> Field<K> for Vec<T> {
+    fn merge(&mut self, r: &mut JsonReader<'_>) -> Result<()> {
+        r.list(&mut |r| {
+            match T::read(r)? {
+                Parsed::Value(value) => self.push(value),
+                Parsed::Unknown => {}
+                Parsed::Null => {
+                    return Err(JsonError::data("expected a value, found null in a list"));
+                }
+            }
+            Ok(())
+        })
+        .map(|_| ())
+    }
+
+    fn write(&self, json_name: &str, proto_name: &str, w: &mut JsonWriter<'_>) -> Result<()> {
+        if self.is_empty() && !w.options().emit_defaults {
+            return Ok(());
+        }
+        w.key(json_name, proto_name);
+        w.list(|w| {
+            for element in self {
+                w.separate();
+                element.write(w)?;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! What is generated for small protos, byte for byte: `tests/goldens/<case>/*.proto` and, beside them, the
+//! files made of them. `tests/compile.rs` compiles these.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p protoc-gen-micro --test goldens` writes them anew.
+
+#![cfg(feature = "vendored-protoc")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use common::TestResult;
+use prost::Message;
+use protoc_gen_micro::{Generated, generate};
+
+/// One folder: its name, the files to generate code for, and the parameter.
+struct Case {
+    name: &'static str,
+    files: &'static [&'static str],
+    parameter: &'static str,
+    warnings: &'static [&'static str],
+}
+
+const fn case(name: &'static str, files: &'static [&'static str], parameter: &'static str) -> Case {
+    Case {
+        name,
+        files,
+        parameter,
+        warnings: &[],
+    }
+}
+
+const CASES: &[Case] = &[
+    case("hello", &["hello.proto"], ""),
+    case("kinds", &["kinds.proto"], ""),
+    case("nested", &["nested.proto"], ""),
+    case("well_known", &["well_known.proto"], ""),
+    case("names", &["names.proto"], ""),
+    Case {
+        name: "clash",
+        files: &["clash.proto"],
+        parameter: "",
+        warnings: &[
+            "clash.proto:6: service \"Foo\" of package golden.clash cannot have \"FooHandler\" and \"FooService\" and \
+             \"new_foo_service\" at the package's level, where another item has that name; use foo_rpc::FooHandler \
+             and foo_rpc::FooService and foo_rpc::new_foo_service",
+            "clash.proto:11: service \"FooService\" of package golden.clash cannot have \"FooService\" and \
+             \"new_foo_service\" at the package's level, where another item has that name; use \
+             foo_service::FooService and foo_service::new_foo_service",
+            "clash.proto:16: service \"Bar_\" of package golden.clash cannot have \"BarService\" at the package's \
+             level, where another item has that name; use bar::BarService",
+        ],
+    },
+    case(
+        "packages",
+        &["a/one.proto", "a/two.proto", "b/other.proto", "top.proto"],
+        "include_file",
+    ),
+    case("proto2", &["proto2.proto"], ""),
+    case("ext", &["ext.proto", "plain.proto"], ""),
+    case(
+        "elsewhere",
+        &["elsewhere.proto"],
+        "extern_path=.ext.v1=crate::ext::v1,extern_json=.ext.v1,extern_path=.plain.v1=crate::plain::v1",
+    ),
+    case(
+        "stubs",
+        &["stubs.proto"],
+        "message_module=crate::stub_messages",
+    ),
+    case(
+        "client_only",
+        &["client_only.proto"],
+        "server=false,json=false",
+    ),
+    case("server_only", &["server_only.proto"], "client=false"),
+    case(
+        "empty",
+        &["empty.proto", "blank.proto"],
+        "layout=nested,include_file=all.rs,default_package_filename=root",
+    ),
+    case(
+        "options",
+        &["options.proto"],
+        "btree_map=.,bytes=.golden.options.Sample.shared,boxed=Sample.plain,boxed=Sample.choice.held,\
+         disable_comments=Sample.note,retain_enum_prefix,file_descriptor_set,\
+         type_attribute=Plain=#[derive(PartialOrd\\,Ord)],field_attribute=Plain.number=#[doc = \"Counts.\"]",
+    ),
+];
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/goldens")
+        .join(name)
+}
+
+fn run(case: &Case) -> TestResult<Generated> {
+    let (own, ext) = (folder(case.name), folder("ext"));
+    let request = common::request(&[&own, &ext], case.files, case.parameter)?;
+    Ok(generate(&request.encode_to_vec())?)
+}
+
+/// All .rs files of a folder, relative to it.
+fn generated_files(root: &Path, below: &Path, found: &mut BTreeSet<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(below)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            generated_files(root, &path, found)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let relative = path.strip_prefix(root).unwrap_or(&path);
+            found.insert(relative.to_string_lossy().replace('\\', "/"));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn generated_code_is_as_reviewed() -> TestResult {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut differences = Vec::new();
+    for case in CASES {
+        let generated = run(case).map_err(|error| format!("{}: {error}", case.name))?;
+        let warnings: Vec<String> = generated.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings, case.warnings, "{}", case.name);
+        let root = folder(case.name);
+        let mut stale = BTreeSet::new();
+        generated_files(&root, &root, &mut stale)?;
+        for file in &generated.files {
+            stale.remove(&file.name);
+            let path = root.join(&file.name);
+            let before = fs::read_to_string(&path).unwrap_or_default();
+            if before == file.content {
+                continue;
+            }
+            if update {
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent)?;
+                }
+                fs::write(&path, &file.content)?;
+            } else {
+                let line = before
+                    .lines()
+                    .zip(file.content.lines())
+                    .take_while(|(a, b)| a == b)
+                    .count()
+                    + 1;
+                differences.push(format!("{}:{line} differs", path.display()));
+            }
+        }
+        for name in stale {
+            if update {
+                fs::remove_file(root.join(&name))?;
+            } else {
+                differences.push(format!(
+                    "{}/{name} is not generated any more",
+                    root.display()
+                ));
+            }
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{}\nif that is meant: UPDATE_GOLDEN=1 cargo test -p protoc-gen-micro --test goldens",
+        differences.join("\n")
+    );
+    Ok(())
+}
+
+#[test]
+fn every_generated_file_is_rust() -> TestResult {
+    for case in CASES {
+        for file in run(case)?.files {
+            syn::parse_file(&file.content)
+                .map_err(|error| format!("{}/{}: {error}", case.name, file.name))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn equal_requests_give_equal_files_whatever_the_order() -> TestResult {
+    for case in CASES {
+        let (own, ext) = (folder(case.name), folder("ext"));
+        let mut request = common::request(&[&own, &ext], case.files, case.parameter)?;
+        let first = generate(&request.encode_to_vec())?;
+        assert_eq!(first, generate(&request.encode_to_vec())?, "{}", case.name);
+        request.file_to_generate.reverse();
+        request.proto_file.reverse();
+        assert_eq!(first, generate(&request.encode_to_vec())?, "{}", case.name);
+    }
+    Ok(())
+}
