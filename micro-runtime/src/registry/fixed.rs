@@ -307,3 +307,183 @@ fn node(service: &str, address: String, host: Option<&str>) -> Node {
         address,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// Answers as it is told; counts the questions.
+    #[derive(Clone, Default)]
+    struct Names(Arc<(Mutex<HashMap<String, Vec<SocketAddr>>>, AtomicUsize)>);
+
+    impl Names {
+        fn set(&self, host: &str, addresses: &[&str]) {
+            let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+            self.0.0.lock().unwrap().insert(host.into(), addresses);
+        }
+
+        fn unset(&self, host: &str) {
+            self.0.0.lock().unwrap().remove(host);
+        }
+
+        fn asked(&self) -> usize {
+            self.0.1.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Resolve for Names {
+        fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
+            self.0.1.fetch_add(1, Ordering::SeqCst);
+            let found = self.0.0.lock().unwrap().get(host).cloned();
+            Box::pin(async move { found.ok_or_else(|| std::io::Error::other("SERVFAIL")) })
+        }
+    }
+
+    async fn addresses(registry: &Fixed) -> Vec<String> {
+        let services = Registry::get(registry, "greeter").await.unwrap();
+        assert_eq!(services.len(), 1);
+        assert_eq!(services[0].name, "greeter");
+        let nodes = services[0].nodes.iter();
+        nodes.map(|node| node.address.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn every_name_is_at_every_address() {
+        let registry = Fixed::new(["10.0.0.7:5000", "[::1]:1", "unix:/run/a.sock"]);
+        let greeter = Registry::get(&registry, "greeter").await.unwrap();
+        let other = Registry::get(&registry, "other").await.unwrap();
+        assert_eq!(
+            addresses(&registry).await,
+            ["10.0.0.7:5000", "[::1]:1", "unix:/run/a.sock"]
+        );
+        assert_eq!(greeter[0].nodes[0].id, "greeter-10.0.0.7:5000");
+        assert_eq!(other[0].nodes[0].id, "other-10.0.0.7:5000");
+        assert!(greeter[0].nodes[0].metadata.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_stands_for_all_its_addresses_and_is_asked_for_every_30_s() {
+        let names = Names::default();
+        names.set(
+            "db:5000",
+            &[
+                "[fd00::8]:5000",
+                "10.0.0.8:5000",
+                "10.0.0.7:5000",
+                "10.0.0.7:5000",
+            ],
+        );
+        let registry = Fixed::with_resolver(["10.0.0.1:1", "db:5000"], names.clone());
+        let all = [
+            "10.0.0.1:1",
+            "10.0.0.7:5000",
+            "10.0.0.8:5000",
+            "[fd00::8]:5000",
+        ];
+        assert_eq!(addresses(&registry).await, all);
+        let greeter = Registry::get(&registry, "greeter").await.unwrap();
+        assert_eq!(greeter[0].nodes[1].metadata["host"], "db");
+        names.set("db:5000", &["10.0.0.9:5000"]);
+        advance(Duration::from_millis(29_999)).await;
+        assert_eq!(addresses(&registry.clone()).await, all);
+        assert_eq!(names.asked(), 1);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(addresses(&registry).await, ["10.0.0.1:1", "10.0.0.9:5000"]);
+        assert_eq!(names.asked(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_fails_keeps_its_former_addresses() {
+        let names = Names::default();
+        names.set("db:5000", &["10.0.0.7:5000"]);
+        let registry = Fixed::with_resolver(["db:5000", "gone:1"], names.clone());
+        assert_eq!(
+            addresses(&registry).await,
+            ["10.0.0.7:5000"],
+            "the other one is left out"
+        );
+        for answer in [None, Some(vec![])] {
+            match answer {
+                None => names.unset("db:5000"),
+                Some(none) => names.set("db:5000", &none),
+            }
+            advance(Duration::from_secs(30)).await;
+            assert_eq!(addresses(&registry).await, ["10.0.0.7:5000"]);
+        }
+        // Once per host and 30 s, but a host never found is asked for each time.
+        let asked = names.asked();
+        assert_eq!(addresses(&registry).await, ["10.0.0.7:5000"]);
+        assert_eq!(names.asked(), asked + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_no_address_at_all_it_says_why() {
+        let registry = Fixed::with_resolver(["db:5000"], Names::default());
+        let error = Registry::get(&registry, "greeter").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Registry);
+        assert_eq!(
+            error.to_string(),
+            "the host \"db:5000\" of the fixed registry could not be resolved: SERVFAIL"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_system_resolves_localhost() {
+        let registry = Fixed::new(["localhost:5000"]);
+        let found = addresses(&registry).await;
+        assert!(
+            found
+                .iter()
+                .any(|a| a == "127.0.0.1:5000" || a == "[::1]:5000"),
+            "{found:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_named() {
+        for bad in [
+            "",
+            "host",
+            "host:",
+            ":5000",
+            "host:65536",
+            "host:http",
+            "fd00::8:1",
+            "[::1]",
+            "[::1:5",
+            "unix:",
+            "http://host:80",
+            "a b:1",
+        ] {
+            let error = Fixed::try_new(["10.0.0.7:5000", bad]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
+            assert!(
+                error.to_string().ends_with(&format!("found {bad:?}")),
+                "{error}"
+            );
+            let later = Registry::get(&Fixed::new([bad]), "greeter")
+                .await
+                .unwrap_err();
+            assert_eq!(later.kind(), ErrorKind::Config, "{bad}");
+        }
+        assert!(Fixed::try_new(Vec::<String>::new()).is_err());
+    }
+
+    #[tokio::test]
+    async fn it_keeps_nothing_and_says_what_it_cannot() {
+        let registry = Fixed::new(["10.0.0.7:5000"]);
+        let service = Service::default();
+        Registry::register(&registry, &service, Duration::ZERO)
+            .await
+            .unwrap();
+        Registry::deregister(&registry, &service).await.unwrap();
+        let list = Registry::list(&registry).await.unwrap_err();
+        let watch = Registry::watch(&registry, None).await.unwrap_err();
+        assert_eq!(list.kind(), ErrorKind::Unsupported);
+        assert_eq!(watch.kind(), ErrorKind::Unsupported);
+    }
+}

@@ -370,3 +370,205 @@ async fn sweep(sweeping: Sweeping, sooner: Arc<Notify>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(90);
+
+    fn service(version: &str, nodes: &[&str]) -> Service {
+        Service {
+            name: "greeter".into(),
+            version: version.into(),
+            nodes: nodes
+                .iter()
+                .map(|id| Node {
+                    id: (*id).into(),
+                    address: format!("{id}:5000"),
+                    ..Node::default()
+                })
+                .collect(),
+            ..Service::default()
+        }
+    }
+
+    async fn found(registry: &Memory) -> Vec<String> {
+        let services = Registry::get(registry, "greeter").await.unwrap();
+        let nodes = services.iter().flat_map(|service| &service.nodes);
+        nodes.map(|node| node.id.clone()).collect()
+    }
+
+    async fn register(registry: &Memory, service: &Service, ttl: Duration) {
+        Registry::register(registry, service, ttl).await.unwrap();
+    }
+
+    async fn next(watcher: &mut Watcher) -> (Action, Vec<String>) {
+        let event = watcher.next().await.unwrap().unwrap();
+        let nodes = event.service.nodes.iter().map(|node| node.id.clone());
+        (event.action, nodes.collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clones_share_and_others_do_not() {
+        let registry = Memory::new();
+        register(&registry, &service("1", &["a"]), TTL).await;
+        assert_eq!(found(&registry.clone()).await, ["a"]);
+        assert!(found(&Memory::new()).await.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn versions_stand_side_by_side_and_go_with_their_last_node() {
+        let registry = Memory::new();
+        register(&registry, &service("", &["a"]), TTL).await;
+        register(&registry, &service("2", &["b", "c"]), TTL).await;
+        let services = Registry::list(&registry).await.unwrap();
+        let versions: Vec<&str> = services.iter().map(|s| s.version.as_str()).collect();
+        assert_eq!(versions, ["2", "latest"]);
+        Registry::deregister(&registry, &service("2", &["b"]))
+            .await
+            .unwrap();
+        assert_eq!(found(&registry).await, ["c", "a"]);
+        Registry::deregister(&registry, &service("", &["a", "unknown"]))
+            .await
+            .unwrap();
+        Registry::deregister(&registry, &service("2", &["c"]))
+            .await
+            .unwrap();
+        assert!(Registry::list(&registry).await.unwrap().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_expires_unless_renewed_and_zero_never_does() {
+        let registry = Memory::new();
+        register(&registry, &service("1", &["a", "b"]), TTL).await;
+        register(&registry, &service("1", &["c"]), Duration::ZERO).await;
+        register(&registry, &service("1", &["d"]), Duration::MAX).await;
+        advance(Duration::from_secs(60)).await;
+        register(&registry, &service("1", &["a"]), TTL).await;
+        advance(Duration::from_secs(29)).await;
+        assert_eq!(found(&registry).await, ["a", "b", "c", "d"]);
+        advance(Duration::from_secs(1)).await;
+        assert_eq!(found(&registry).await, ["a", "c", "d"]);
+        advance(Duration::from_secs(86_400 * 365)).await;
+        assert_eq!(found(&registry).await, ["c", "d"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn watchers_are_told_what_changed_and_of_expiry() {
+        let registry = Memory::new();
+        let mut watcher = Registry::watch(&registry, Some("greeter")).await.unwrap();
+        let mut all = Registry::watch(&registry, None).await.unwrap();
+        let started = Instant::now();
+        let mut other = service("1", &["x"]);
+        other.name = "other".into();
+        register(&registry, &other, Duration::ZERO).await;
+        register(&registry, &service("1", &["a"]), TTL).await;
+        register(&registry, &service("1", &["a"]), TTL).await;
+        register(&registry, &service("1", &["a", "b"]), TTL * 2).await;
+        let mut changed = service("1", &["b"]);
+        changed.nodes[0].metadata.insert("k".into(), "v".into());
+        register(&registry, &changed, TTL).await;
+        assert_eq!(next(&mut watcher).await, (Action::Create, vec!["a".into()]));
+        assert_eq!(next(&mut watcher).await, (Action::Create, vec!["b".into()]));
+        assert_eq!(next(&mut watcher).await, (Action::Update, vec!["b".into()]));
+        assert_eq!(next(&mut watcher).await, (Action::Delete, vec!["b".into()]));
+        assert_eq!(started.elapsed().as_secs(), 90, "told when it expired");
+        Registry::deregister(&registry, &service("1", &["a"]))
+            .await
+            .unwrap();
+        assert_eq!(next(&mut watcher).await, (Action::Delete, vec!["a".into()]));
+        assert_eq!(next(&mut all).await, (Action::Create, vec!["x".into()]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shorter_ttl_than_those_before_is_kept() {
+        let registry = Memory::new();
+        let mut watcher = Registry::watch(&registry, None).await.unwrap();
+        register(&registry, &service("1", &["a"]), TTL).await;
+        sleep(Duration::from_secs(1)).await;
+        register(&registry, &service("1", &["b"]), Duration::from_secs(5)).await;
+        let started = Instant::now();
+        next(&mut watcher).await;
+        next(&mut watcher).await;
+        assert_eq!(next(&mut watcher).await, (Action::Delete, vec!["b".into()]));
+        assert_eq!(started.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watcher_that_does_not_read_loses_its_watch_and_others_do_not() {
+        let registry = Memory::new();
+        let mut lazy = Registry::watch(&registry, None).await.unwrap();
+        let mut eager = Registry::watch(&registry, None).await.unwrap();
+        for _ in 0..=WATCH_BUFFER {
+            register(&registry, &service("1", &["a"]), TTL).await;
+            assert_eq!(next(&mut eager).await.0, Action::Create);
+            Registry::deregister(&registry, &service("1", &["a"]))
+                .await
+                .unwrap();
+            assert_eq!(next(&mut eager).await.0, Action::Delete);
+        }
+        let mut read = 0;
+        while lazy.next().await.is_some() {
+            read += 1;
+        }
+        assert_eq!(read, WATCH_BUFFER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_registry_ends_watches_and_its_task() {
+        let registry = Memory::new();
+        register(&registry, &service("1", &["a"]), TTL).await;
+        let mut watcher = Registry::watch(&registry, None).await.unwrap();
+        let sooner = Arc::downgrade(&registry.0.sooner);
+        drop(registry);
+        assert!(watcher.next().await.is_none());
+        sleep(Duration::from_millis(1)).await;
+        assert!(sooner.upgrade().is_none(), "the task still waits");
+    }
+
+    #[test]
+    fn expiry_outlives_the_runtime_it_was_started_in() {
+        let runtime = || {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            builder.enable_time().start_paused(true).build().unwrap()
+        };
+        let registry = Memory::new();
+        runtime().block_on(register(&registry, &service("1", &["a"]), TTL));
+        runtime().block_on(async {
+            register(&registry, &service("1", &["b"]), Duration::from_secs(1)).await;
+            let mut watcher = Registry::watch(&registry, None).await.unwrap();
+            assert_eq!(next(&mut watcher).await, (Action::Delete, vec!["b".into()]));
+        });
+    }
+
+    #[tokio::test]
+    async fn what_could_never_be_called_is_refused_and_says_why() {
+        let registry = Memory::new();
+        let no_name = Service {
+            nodes: service("1", &["a"]).nodes,
+            ..Service::default()
+        };
+        let mut no_address = service("1", &["a"]);
+        no_address.nodes[0].address.clear();
+        for (service, message) in [
+            (no_name, "a service needs a name to be registered"),
+            (
+                service("1", &[]),
+                "the service \"greeter\" needs a node to be registered, it has none",
+            ),
+            (
+                no_address,
+                "a node of the service \"greeter\" needs an id and an address, it has the id \"a\" and the address \"\"",
+            ),
+        ] {
+            let error = Registry::register(&registry, &service, TTL)
+                .await
+                .unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
+        assert!(Registry::list(&registry).await.unwrap().is_empty());
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -53,8 +53,8 @@ pub(super) struct Core<C> {
 /// Where the nodes come from.
 pub(super) enum Source {
     Registry(Arc<Entry>),
-    /// Always this one.
-    Address(Known),
+    /// Always these.
+    Fixed(Vec<Known>),
 }
 
 struct State<C> {
@@ -171,7 +171,7 @@ impl<C: Default + Send + Sync + 'static> Balancer<C> {
                 let error = view.stale.as_ref().map(|stale| Arc::clone(&stale.error));
                 (view.answered.is_some(), error)
             }
-            Source::Address(_) => (true, None),
+            Source::Fixed(_) => (true, None),
         };
         NoNode::new(Numbers {
             service: Arc::clone(&self.core.name),
@@ -228,12 +228,17 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
             node: Arc::new(node),
             service: Arc::new(Service::default()),
         };
-        let core = Core::new(address, "none", Source::Address(known), clock);
+        let core = Core::new(address, "none", Source::Fixed(vec![known]), clock);
         core.update();
         core
     }
 
-    fn new(name: &Arc<str>, registry: &'static str, source: Source, clock: Clock) -> Arc<Core<C>> {
+    pub(super) fn new(
+        name: &Arc<str>,
+        registry: &'static str,
+        source: Source,
+        clock: Clock,
+    ) -> Arc<Core<C>> {
         Arc::new_cyclic(|me| Core {
             name: Arc::clone(name),
             registry,
@@ -256,38 +261,35 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
         filters: Box<[Filter]>,
         strategy: Arc<dyn Strategy>,
     ) -> Arc<Balancer<C>> {
-        let mut state = self.lock();
-        let snapshot = Snapshot::new(&state.current, &filters);
-        let balancer = Arc::new(Balancer {
-            core: Arc::clone(self),
-            filters,
-            strategy,
-            snapshot: ArcSwap::from_pointee(snapshot),
-            turn: AtomicUsize::new(fastrand::usize(..)),
-        });
-        state
-            .balancers
-            .retain(|balancer| balancer.strong_count() > 0);
-        state.balancers.push(Arc::downgrade(&balancer));
-        drop(state);
-        self.settle();
-        balancer
+        self.with_state(|state| {
+            let snapshot = Snapshot::new(&state.current, &filters);
+            let balancer = Arc::new(Balancer {
+                core: Arc::clone(self),
+                filters,
+                strategy,
+                snapshot: ArcSwap::from_pointee(snapshot),
+                turn: AtomicUsize::new(fastrand::usize(..)),
+            });
+            state
+                .balancers
+                .retain(|balancer| balancer.strong_count() > 0);
+            state.balancers.push(Arc::downgrade(&balancer));
+            balancer
+        })
     }
 
     /// Takes over what the registry says now.
-    fn update(&self) {
-        let mut guard = self.lock();
-        let state = &mut *guard;
-        // Read under the lock, so that an older view never follows a newer one.
-        let view = match &self.source {
-            Source::Registry(entry) => Some(entry.view()),
-            Source::Address(_) => None,
-        };
-        let nodes = match (&view, &self.source) {
-            (Some(view), _) => view.nodes.as_slice(),
-            (None, Source::Address(known)) => std::slice::from_ref(known),
-            (None, Source::Registry(_)) => &[],
-        };
+    pub(super) fn update(&self) {
+        self.with_state(|state| {
+            // Read under the lock, so that an older view never follows a newer one.
+            match &self.source {
+                Source::Registry(entry) => self.take(state, &entry.view().nodes),
+                Source::Fixed(nodes) => self.take(state, nodes),
+            }
+        });
+    }
+
+    fn take(&self, state: &mut State<C>, nodes: &[Known]) {
         state.updates += 1;
         state.current.clear();
         state.current.reserve(nodes.len());
@@ -315,8 +317,6 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
             balancer.snapshot.store(Arc::new(snapshot));
             true
         });
-        drop(guard);
-        self.settle();
     }
 
     fn track(&self, known: &Known) -> Tracked<C> {
@@ -327,6 +327,14 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
             named: 0,
             left: None,
         }
+    }
+
+    /// Runs with the state locked, and afterwards does what [`settle`](Core::settle) left to the lock's holder.
+    fn with_state<T>(&self, run: impl FnOnce(&mut State<C>) -> T) -> T {
+        // Every section ends with the state whole, so that a panic in another cannot have broken it.
+        let result = run(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.settle();
+        result
     }
 
     /// Makes the snapshots follow the nodes' health, until they do. Whoever holds the lock does it for whoever
@@ -347,13 +355,6 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
     }
 }
 
-impl<C> Core<C> {
-    /// Every section ends with the state whole, so that a panic in another cannot have broken it.
-    fn lock(&self) -> MutexGuard<'_, State<C>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl<C: Default + Send + Sync + 'static> Owner for Core<C> {
     fn health_changed(&self) {
         self.dirty.store(true, Ordering::SeqCst);
@@ -367,18 +368,16 @@ impl<C: Default + Send + Sync + 'static> Listener for Core<C> {
     }
 
     fn tick(&self) {
-        self.lock().forget(Instant::now());
-        self.settle();
+        self.with_state(|state| state.forget(Instant::now()));
     }
 
     fn fate(&self, node: &Node) -> Fate {
         // The map asks for a node it can share; this is rare, and a node is small.
         let key = Key(Arc::new(node.clone()));
-        let state = self.lock();
-        state
-            .slots
-            .get(&key)
-            .map_or(Fate::Unknown, |tracked| tracked.slot.state().fate())
+        self.with_state(|state| {
+            let tracked = state.slots.get(&key);
+            tracked.map_or(Fate::Unknown, |tracked| tracked.slot.state().fate())
+        })
     }
 }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, advance, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
 use crate::error::{Error, ErrorKind};
-use crate::registry::{Action, Event, Memory, Registry, Service, Watcher};
+use crate::registry::{Action, Event, Registry, Service, Watcher};
 
 /// Answers with what was put in; counts the queries.
 #[derive(Clone, Default)]
@@ -62,6 +62,10 @@ impl Script {
 
     fn queries(&self) -> usize {
         self.0.queries.load(Ordering::SeqCst)
+    }
+
+    fn watches(&self) -> usize {
+        self.0.watches.load(Ordering::SeqCst)
     }
 
     fn tell(&self, action: Action, service: Service) {
@@ -180,6 +184,23 @@ fn node(id: &str) -> Node {
 
 fn entry(registry: &(impl Registry + Clone)) -> Arc<Entry> {
     Cache::new(Arc::new(registry.clone())).entry("greeter")
+}
+
+/// An entry that has found these nodes and asks this health.
+async fn found(nodes: &[&str]) -> (Script, Arc<Entry>, Arc<Health>) {
+    let script = Script::of(nodes);
+    let entry = entry(&script);
+    let health = Arc::new(Health::default());
+    let listener: Weak<dyn Listener> = Arc::downgrade(&(Arc::clone(&health) as Arc<dyn Listener>));
+    entry.listen(listener);
+    find(&entry).await.unwrap();
+    assert_eq!(ids(&entry), nodes);
+    (script, entry, health)
+}
+
+/// Makes the entry query once more.
+async fn query(entry: &Entry) {
+    entry.look_up(soon(), || false).await.unwrap();
 }
 
 fn soon() -> Deadline {
@@ -353,6 +374,334 @@ async fn a_query_that_hangs_is_given_up_and_made_again() {
     let entry = entry(&script);
     assert_eq!(find(&entry).await, Err(LookUpError::Deadline));
     script.delay(Duration::ZERO);
+    find(&entry).await.unwrap();
+    assert_eq!(ids(&entry), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_beats_an_answer_that_began_before_it() {
+    let (script, entry, _health) = found(&["a", "b", "c"]).await;
+    script.delay(Duration::from_secs(1));
+    let querying = query(&entry);
+    let leaving = async {
+        sleep(Duration::from_millis(500)).await;
+        script.tell(Action::Delete, service(&["b"]));
+        script.tell(Action::Create, service(&["d"]));
+    };
+    tokio::join!(querying, leaving);
+    assert_eq!(ids(&entry), ["a", "c", "d"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_event_says_left_is_gone_whatever_health_says() {
+    let (script, entry, health) = found(&["a", "b", "c"]).await;
+    for node in ["a", "b", "c"] {
+        health.set(node, Fate::Alive);
+    }
+    script.tell(Action::Delete, service(&["a", "b"]));
+    until(&entry, &["c"]).await;
+    // Without an address, and without nodes at all.
+    let mut no_address = service(&["c"]);
+    no_address.nodes[0].address.clear();
+    script.tell(Action::Delete, no_address);
+    until(&entry, &[]).await;
+    script.tell(Action::Create, service(&["d", "e"]));
+    until(&entry, &["d", "e"]).await;
+    let mut other_version = service(&[]);
+    other_version.version = "2".into();
+    script.tell(Action::Delete, other_version);
+    script.tell(Action::Delete, service(&["d"]));
+    until(&entry, &["e"]).await;
+    script.tell(Action::Delete, service(&[]));
+    until(&entry, &[]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_none_for_ten_living_nodes_is_not_believed() {
+    let nodes = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let (script, entry, health) = found(&nodes).await;
+    health.set("c", Fate::Dead);
+    script.set(&[]);
+    query(&entry).await;
+    let without_c = ["a", "b", "d", "e", "f", "g", "h", "i", "j"];
+    assert_eq!(ids(&entry), without_c, "what cannot be reached goes");
+    // One turns out dead: it goes without another answer.
+    health.set("d", Fate::Dead);
+    until(&entry, &["a", "b", "e", "f", "g", "h", "i", "j"]).await;
+    // The answer stays: after the grace it is believed.
+    let gone = Instant::now();
+    until(&entry, &[]).await;
+    assert!(
+        (170..190).contains(&gone.elapsed().as_secs()),
+        "{:?}",
+        gone.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_one_of_three_is_believed_unless_it_works() {
+    let (script, entry, health) = found(&["a", "b", "c"]).await;
+    script.set(&["a", "b"]);
+    query(&entry).await;
+    assert_eq!(ids(&entry), ["a", "b"]);
+    health.set("b", Fate::Alive);
+    script.set(&["a"]);
+    query(&entry).await;
+    assert_eq!(
+        ids(&entry),
+        ["a", "b"],
+        "it works, whatever the registry says"
+    );
+    script.set(&["a", "b"]);
+    query(&entry).await;
+    sleep(Duration::from_secs(400)).await;
+    assert_eq!(
+        ids(&entry),
+        ["a", "b"],
+        "named again, it is kept no longer for grace"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_that_replaces_every_node_keeps_the_old_ones_only_while_they_work() {
+    let (script, entry, health) = found(&["a", "b"]).await;
+    script.set(&["c", "d"]);
+    query(&entry).await;
+    assert_eq!(ids(&entry), ["a", "b", "c", "d"]);
+    health.set("a", Fate::Dead);
+    health.set("b", Fate::Dead);
+    until(&entry, &["c", "d"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_flaps_is_published_no_oftener_than_the_gap() {
+    let (script, entry, health) = found(&["a"]).await;
+    let before = health.changes.load(Ordering::SeqCst);
+    let started = Instant::now();
+    for _ in 0..1000 {
+        script.tell(Action::Create, service(&["b"]));
+        settle().await;
+        script.tell(Action::Delete, service(&["b"]));
+        settle().await;
+    }
+    until(&entry, &["a"]).await;
+    let changes = health.changes.load(Ordering::SeqCst) - before;
+    let most = started.elapsed().as_millis() / 100 + 2;
+    assert!(changes > 1 && changes as u128 <= most, "{changes} > {most}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_moves_or_changes_is_one_node() {
+    let (script, entry, _health) = found(&["a", "b"]).await;
+    let mut moved = service(&["a"]);
+    moved.version = "2".into();
+    moved.nodes[0].address = "elsewhere:1".into();
+    script.tell(Action::Update, moved);
+    until(&entry, &["a", "b"]).await;
+    let mut progress = entry.shared.progress.subscribe();
+    while entry.view().nodes[0].node.address != "elsewhere:1" {
+        progress.changed().await.unwrap();
+    }
+    let view = entry.view();
+    assert_eq!(view.nodes.len(), 2);
+    assert_eq!(view.nodes[0].service.version, "2");
+    assert_eq!(view.nodes[1].service.version, "latest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_without_address_and_other_services_are_left_out() {
+    let script = Script::of(&["a", "b"]);
+    {
+        let mut services = script.0.services.lock().unwrap();
+        services[0].nodes[0].address.clear();
+        let mut other = service(&["c"]);
+        other.name = "other".into();
+        services.push(other);
+    }
+    let entry = entry(&script);
+    find(&entry).await.unwrap();
+    assert_eq!(ids(&entry), ["b"]);
+    let mut other = service(&["d"]);
+    other.name = "other".into();
+    script.tell(Action::Create, other);
+    script.tell(Action::Create, service(&["e"]));
+    until(&entry, &["b", "e"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_ends_is_opened_again_and_what_was_missed_is_found() {
+    let (script, entry, _health) = found(&["a"]).await;
+    script.set(&["a", "b"]);
+    script.end_watches();
+    let ended = Instant::now();
+    until(&entry, &["a", "b"]).await;
+    assert!(
+        ended.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        ended.elapsed()
+    );
+    sleep(Duration::from_secs(1)).await;
+    script.tell(Action::Create, service(&["c"]));
+    until(&entry, &["a", "b", "c"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_watch_it_looks_from_time_to_time() {
+    for watching in [Watching::Unsupported, Watching::Fails] {
+        let script = Script::of(&["a"]);
+        script.watching(watching);
+        let entry = entry(&script);
+        find(&entry).await.unwrap();
+        script.set(&["a", "b"]);
+        let changed = Instant::now();
+        until(&entry, &["a", "b"]).await;
+        assert!(
+            changed.elapsed() <= Duration::from_secs(18),
+            "{:?}",
+            changed.elapsed()
+        );
+        let (queries, watches) = (script.queries(), script.watches());
+        sleep(Duration::from_secs(120)).await;
+        assert!(
+            script.queries() - queries <= 11,
+            "{}",
+            script.queries() - queries
+        );
+        assert!(
+            script.watches() - watches <= 11,
+            "{}",
+            script.watches() - watches
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn queries_never_overlap_whatever_happens() {
+    let script = Script::of(&["a"]);
+    script.delay(Duration::from_millis(70));
+    let entry = entry(&script);
+    for round in 0..300 {
+        let asking = Arc::clone(&entry);
+        tokio::spawn(async move { asking.look_up(soon(), || false).await });
+        match round % 7 {
+            0 => script.end_watches(),
+            2 => script.fail(ErrorKind::Registry),
+            3 => script.fail(None),
+            _ => {}
+        }
+        sleep(Duration::from_millis(13)).await;
+    }
+    assert_eq!(script.0.most_together.load(Ordering::SeqCst), 1);
+    assert!(script.queries() < 45, "{}", script.queries());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshes_of_clients_that_started_together_drift_apart() {
+    let mut moments = Vec::new();
+    for _ in 0..50 {
+        let script = Script::of(&["a"]);
+        let entry = entry(&script);
+        let started = Instant::now();
+        find(&entry).await.unwrap();
+        script.set(&["a", "b"]);
+        until(&entry, &["a", "b"]).await;
+        moments.push(started.elapsed().as_millis());
+    }
+    let (first, last) = (moments.iter().min().unwrap(), moments.iter().max().unwrap());
+    assert!(*first >= 48_000 && *last <= 72_001, "{first} {last}");
+    assert!(last - first > 8_000, "{first} {last}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_the_last_handle() {
+    let (script, entry, _health) = found(&["a"]).await;
+    let before = script.queries();
+    let inner = Arc::downgrade(&entry.shared);
+    drop(entry);
+    settle().await;
+    assert!(inner.upgrade().is_none(), "the task holds on to it");
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(script.queries(), before);
+    assert!(script.0.watchers.lock().unwrap()[0].is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_nobody_calls_is_left_alone_and_taken_up_again() {
+    let (script, entry, _health) = found(&["a"]).await;
+    sleep(Duration::from_secs(2 * 3600)).await;
+    let asleep = script.queries();
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(script.queries(), asleep, "nobody used it");
+    assert!(script.0.watchers.lock().unwrap()[0].is_closed());
+    assert_eq!(ids(&entry), ["a"], "what is known stays");
+    script.set(&["a", "b"]);
+    entry.touch();
+    until(&entry, &["a", "b"]).await;
+    // In use, it stays awake.
+    for _ in 0..200 {
+        sleep(Duration::from_secs(60)).await;
+        entry.touch();
+    }
+    script.tell(Action::Create, service(&["c"]));
+    until(&entry, &["a", "b", "c"]).await;
+}
+
+#[test]
+fn it_survives_the_runtime_it_was_started_in() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    };
+    let script = Script::of(&["a"]);
+    let entry = entry(&script);
+    entry.touch();
+    assert_eq!(script.queries(), 0, "outside a runtime nothing starts");
+    runtime().block_on(async { find(&entry).await.unwrap() });
+    script.set(&["a", "b"]);
+    runtime().block_on(async {
+        entry.touch();
+        until(&entry, &["a", "b"]).await;
+    });
+}
+
+/// Panics at its first query.
+#[derive(Clone)]
+struct Panics(Script);
+
+impl Registry for Panics {
+    fn name(&self) -> &'static str {
+        "panics"
+    }
+
+    async fn register(&self, _service: &Service, _ttl: Duration) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn deregister(&self, _service: &Service) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn get(&self, name: &str) -> Result<Vec<Service>, Error> {
+        let answer = Registry::get(&self.0, name).await;
+        assert!(self.0.queries() > 1, "a bug in a user's registry");
+        answer
+    }
+
+    async fn list(&self) -> Result<Vec<Service>, Error> {
+        Registry::list(&self.0).await
+    }
+
+    async fn watch(&self, name: Option<&str>) -> Result<Watcher, Error> {
+        Registry::watch(&self.0, name).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_panics_costs_one_look_up() {
+    let entry = entry(&Panics(Script::of(&["a"])));
+    let started = Instant::now();
+    assert!(find(&entry).await.is_err());
+    assert!(started.elapsed() <= Duration::from_secs(5));
     find(&entry).await.unwrap();
     assert_eq!(ids(&entry), ["a"]);
 }
