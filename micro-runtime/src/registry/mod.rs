@@ -1,5 +1,7 @@
 //! Service discovery: the [`Registry`] trait, and what it speaks of.
 
+#[cfg(feature = "mdns")]
+pub mod mdns;
 mod types;
 
 use std::fmt;
@@ -11,6 +13,8 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 use crate::exchange::BoxFuture;
 
+#[cfg(feature = "mdns")]
+pub use mdns::Mdns;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 
 /// Where services are made known and found.

@@ -1,0 +1,3 @@
+//! Behaviour: the bytes of go-micro, the engine on a simulated network, and real sockets on loopback.
+
+mod loopback;
