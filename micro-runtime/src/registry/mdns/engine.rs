@@ -246,9 +246,11 @@ impl Engine {
         let is_reply = !message.questions.is_empty();
         let mut budget = MAX_JSON;
         for heard in instances(message, &self.domain) {
+            // A goodbye is said several times.
+            let may_be_late = is_reply || heard.ttl.is_zero();
             if self.responder.is_ours(&heard.name) {
                 self.answered_by_ourselves(now, &heard);
-            } else if !self.cache.is_buried(now, &heard.name, is_reply) {
+            } else if !self.cache.is_buried(now, &heard.name, may_be_late) {
                 self.hear_of(now, from, &heard, &mut budget);
             }
         }
@@ -275,14 +277,18 @@ impl Engine {
             text,
             ttl: heard.ttl,
         };
-        if let Some(service) = self.cache.renew(now, &said) {
+        if let Some(service) = self.cache.renew(now, &said, &mut self.random) {
             let subject = Subject::Service(service.to_owned());
             return self.answered(now, &subject);
         }
         let Some((service_name, service)) = self.read(from, heard, budget) else {
             return;
         };
-        match self.cache.insert(now, &said, service_name, &service) {
+        let random = &mut self.random;
+        match self
+            .cache
+            .insert(now, &said, service_name, &service, random)
+        {
             Change::New => self.watches.tell(Action::Create, &service),
             Change::Updated => self.watches.tell(Action::Update, &service),
             Change::Moved(before) => {
@@ -392,9 +398,7 @@ impl Engine {
         }
 
         let watches = &self.watches;
-        let due = self
-            .cache
-            .timeout(now, &mut self.random, |service| watches.wants(service));
+        let due = self.cache.timeout(now, |service| watches.wants(service));
         for service in due.ended {
             self.watches.tell(Action::Delete, &service);
         }

@@ -1,3 +1,7 @@
 //! Behaviour: the bytes of go-micro, the engine on a simulated network, and real sockets on loopback.
 
+mod bytes;
+mod lookup;
 mod loopback;
+mod sim;
+mod watch;
