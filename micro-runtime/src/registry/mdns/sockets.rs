@@ -183,7 +183,10 @@ impl Sockets {
 
     fn is_on_link(&self, address: IpAddr) -> bool {
         let is_link_local = match address {
-            IpAddr::V4(v4) => v4.is_link_local(),
+            // A go-micro program on a machine with nothing but a loopback interface sends from 0.0.0.0: it
+            // leaves the choice to Linux, which has no address of link scope then. An answer to 0.0.0.0
+            // goes to this machine.
+            IpAddr::V4(v4) => v4.is_link_local() || v4.is_unspecified(),
             IpAddr::V6(v6) => v6.is_unicast_link_local(),
         };
         is_link_local
@@ -391,10 +394,10 @@ fn poll_send(
     socket: &UdpSocket,
     datagram: &Datagram,
 ) -> Poll<io::Result<()>> {
-    if let Some(interface) = &datagram.from {
-        if let Err(error) = SockRef::from(socket).set_multicast_if_v4(interface) {
-            return Poll::Ready(Err(error));
-        }
+    if let Some(interface) = &datagram.from
+        && let Err(error) = SockRef::from(socket).set_multicast_if_v4(interface)
+    {
+        return Poll::Ready(Err(error));
     }
     socket
         .poll_send_to(cx, &datagram.bytes, datagram.to)

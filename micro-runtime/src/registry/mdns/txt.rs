@@ -102,11 +102,10 @@ impl Text {
     fn drop_values(&mut self) -> bool {
         let mut dropped = false;
         for endpoint in self.endpoints.iter_mut().flatten() {
-            for value in [&mut endpoint.request, &mut endpoint.response] {
-                if let Some(value) = value {
-                    dropped |= !value.values.is_empty();
-                    value.values.clear();
-                }
+            let shapes = [&mut endpoint.request, &mut endpoint.response];
+            for value in shapes.into_iter().flatten() {
+                dropped |= !value.values.is_empty();
+                value.values.clear();
             }
         }
         dropped

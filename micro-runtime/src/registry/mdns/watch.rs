@@ -108,10 +108,10 @@ impl Watches {
 
     /// Tells the newest watcher what is known already.
     pub(super) fn tell_newest(&mut self, service: &Service) {
-        if let Some(watcher) = self.watchers.last() {
-            if watcher.wants(&service.name) {
-                watcher.tell(Action::Create, service);
-            }
+        if let Some(watcher) = self.watchers.last()
+            && watcher.wants(&service.name)
+        {
+            watcher.tell(Action::Create, service);
         }
     }
 

@@ -36,7 +36,7 @@ const OPCODE_AND_RCODE: u16 = 0x780f;
 const MAX_ITEMS: usize = 512;
 
 /// The furthest that a pointer of two bytes reaches (RFC 1035 §4.1.4).
-const MAX_POINTER: usize = 0x3fff;
+const MAX_POINTER: u16 = 0x3fff;
 
 /// A DNS message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -350,16 +350,15 @@ impl Writer {
 
     fn name(&mut self, name: &Name, compress: bool) {
         for (offset, rest) in name.suffixes() {
-            if compress {
-                if let Some(at) = self.seen.get(rest) {
-                    self.u16(0xc000 | at);
-                    return;
-                }
+            if compress && let Some(at) = self.seen.get(rest) {
+                self.u16(0xc000 | at);
+                return;
             }
-            if self.compress && self.packet.len() <= MAX_POINTER {
-                if let Ok(at) = u16::try_from(self.packet.len()) {
-                    self.seen.entry(rest.to_vec()).or_insert(at);
-                }
+            let at = u16::try_from(self.packet.len()).ok();
+            if self.compress
+                && let Some(at) = at.filter(|at| *at <= MAX_POINTER)
+            {
+                self.seen.entry(rest.to_vec()).or_insert(at);
             }
             let label = rest.first().map_or(0, |length| 1 + usize::from(*length));
             let bytes = name.as_bytes().get(offset..offset + label);
