@@ -20,6 +20,14 @@ use super::wire::Message;
 use crate::error::Error;
 use crate::registry::{Action, Event, Node, Service};
 
+/// A node whose address and text have been found to be in order.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared {
+    pub(super) node: Node,
+    pub(super) address: SocketAddr,
+    pub(super) text: Vec<u8>,
+}
+
 /// A packet to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Packet {
@@ -92,56 +100,67 @@ impl Engine {
 
     // ----- commands -----
 
-    /// Makes a node known.
-    pub(super) fn register(
-        &mut self,
-        now: Instant,
+    /// A node as records, if it can have a name.
+    pub(super) fn instance(
+        &self,
         service: &Service,
-        node: &Node,
-        address: SocketAddr,
-        text: Vec<u8>,
-        ttl: Duration,
-    ) -> Result<(), NameError> {
+        prepared: Prepared,
+    ) -> Result<Registration, NameError> {
+        let Prepared {
+            node,
+            address,
+            text,
+        } = prepared;
         let service_name = self.service_name(&service.name)?;
-        let name = Name::from_text(&node.id)?.join(&service_name)?;
-        let listed_name = Name::from_text(&service.name)?.join(&self.list)?;
-        let list_entry = Instance::list_entry(&self.list, listed_name, self.host.clone());
-        let single = single(service, node);
-        let registration = Registration {
-            service: single.clone(),
-            instance: Instance {
-                service: service_name,
-                name: name.clone(),
-                host: self.host.clone(),
-                address,
-                text,
-            },
+        let listed = Name::from_text(&service.name)?.join(&self.list)?;
+        let instance = Instance {
+            name: Name::from_text(&node.id)?.join(&service_name)?,
+            service: service_name,
+            host: self.host.clone(),
+            address,
+            text,
         };
-        let action = match self.responder.register(now, registration, list_entry, ttl) {
+        Ok(Registration {
+            service: Service {
+                version: version_or_latest(&service.version).to_owned(),
+                endpoints: service.endpoints.clone(),
+                nodes: vec![node],
+                name: service.name.clone(),
+                ..Service::default()
+            },
+            list_entry: Instance::list_entry(&self.list, listed, self.host.clone()),
+            instance,
+        })
+    }
+
+    /// Makes a node known.
+    pub(super) fn register(&mut self, now: Instant, registration: Registration, ttl: Duration) {
+        let name = registration.instance.name.clone();
+        let service = registration.service.clone();
+        let action = match self.responder.register(now, registration, ttl) {
             Registered::New => Action::Create,
             Registered::Changed => Action::Update,
-            Registered::Same => return Ok(()),
+            Registered::Same => return,
         };
         self.cache.remove(&name);
         self.cache.unbury(&name);
-        self.watches.tell(action, &single);
+        self.watches.tell(action, &service);
         self.timeout(now);
-        Ok(())
     }
 
     /// Takes a node out, if it is there.
-    pub(super) fn deregister(
-        &mut self,
-        now: Instant,
-        service: &str,
-        node: &str,
-    ) -> Result<(), NameError> {
-        let name = Name::from_text(node)?.join(&self.service_name(service)?)?;
+    pub(super) fn deregister(&mut self, now: Instant, service: &str, node: &str) {
+        let name = self
+            .service_name(service)
+            .and_then(|service| Name::from_text(node)?.join(&service));
+        // What cannot have a name is not there.
+        let Ok(name) = name else {
+            return;
+        };
         if let Some(service) = self.responder.deregister(now, &name) {
             self.gone(now, &name, &service, true);
             self.timeout(now);
         }
-        Ok(())
     }
 
     /// Looks up a service or the list; the reply comes in time.
@@ -459,17 +478,6 @@ impl Engine {
     fn gone(&mut self, now: Instant, name: &Name, service: &Service, ours: bool) {
         self.cache.bury(now, name, ours);
         self.watches.tell(Action::Delete, service);
-    }
-}
-
-/// A service with one of its nodes, as its watchers are told.
-fn single(service: &Service, node: &Node) -> Service {
-    Service {
-        name: service.name.clone(),
-        version: version_or_latest(&service.version).to_owned(),
-        endpoints: service.endpoints.clone(),
-        nodes: vec![node.clone()],
-        ..Service::default()
     }
 }
 

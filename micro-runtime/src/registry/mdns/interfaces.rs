@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use if_addrs::IfAddr;
+use if_addrs::{IfAddr, IfOperStatus};
 
 /// Which interfaces a registry uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub(super) struct Interface {
     pub(super) v4: Option<Ipv4Addr>,
     /// Whether it has an IPv6 address.
     pub(super) v6: bool,
+    /// Whether its cable is in, so to say. It is used in any case; but peers must hear of us once it is.
+    is_up: bool,
     /// Its addresses, with how many of their bits name the network.
     nets: Vec<(IpAddr, u8)>,
 }
@@ -48,6 +50,7 @@ impl Selection {
                     index: found.index,
                     v4: None,
                     v6: false,
+                    is_up: found.oper_status == IfOperStatus::Up,
                     nets: Vec::new(),
                 });
             match found.addr {
@@ -61,7 +64,14 @@ impl Selection {
                 }
             }
         }
-        Ok(by_name.into_values().collect())
+        let mut interfaces: Vec<Interface> = by_name.into_values().collect();
+        // Linux lets a socket join 20 groups (`net.ipv4.igmp_max_memberships`). On a machine with more
+        // interfaces, the loopback and those that came first are served, not the containers' bridges.
+        interfaces.sort_by_key(|found| {
+            let is_loopback = found.nets.iter().any(|(address, _)| address.is_loopback());
+            (!is_loopback, found.index)
+        });
+        Ok(interfaces)
     }
 
     fn takes(&self, name: &str, is_loopback: bool) -> bool {

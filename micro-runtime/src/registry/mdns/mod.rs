@@ -36,12 +36,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use self::engine::Engine;
+use self::engine::{Engine, Prepared};
 use self::interfaces::Selection;
 use self::lookup::Subject;
 use self::name::Name;
 use self::sockets::Sockets;
-use self::task::{Command, Prepared, Task};
+use self::task::{Command, Task};
 use self::txt::{LeftOut, Text};
 use crate::error::Error;
 use crate::registry::{Node, Registry, Service, Watcher};

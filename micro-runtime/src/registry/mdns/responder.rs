@@ -36,6 +36,8 @@ pub(super) struct Registration {
     pub(super) service: Service,
     /// The node as records.
     pub(super) instance: Instance,
+    /// What makes its service appear in the list.
+    pub(super) list_entry: Instance,
 }
 
 /// What came of a registration.
@@ -61,8 +63,6 @@ pub(super) struct Responder {
 #[derive(Debug)]
 struct Entry {
     registration: Registration,
-    /// What makes its service appear in the list.
-    list_entry: Instance,
     announcements: Schedule,
     /// When the registration ends unless it is renewed.
     expires: Option<Instant>,
@@ -97,7 +97,6 @@ impl Responder {
         &mut self,
         now: Instant,
         registration: Registration,
-        list_entry: Instance,
         ttl: Duration,
     ) -> Registered {
         let expires = (!ttl.is_zero()).then(|| now.checked_add(ttl)).flatten();
@@ -113,7 +112,6 @@ impl Responder {
         self.goodbyes.remove(&name);
         let entry = Entry {
             registration,
-            list_entry,
             announcements: Schedule::starting(now, &ANNOUNCEMENTS),
             expires,
         };
@@ -183,7 +181,7 @@ impl Responder {
                 if question.name == self.enumeration && question.asks_for(PTR) {
                     send(enumeration_reply(query.id, question, &node.service));
                 } else {
-                    answer(&entry.list_entry);
+                    answer(&entry.registration.list_entry);
                 }
             }
         }
@@ -272,4 +270,112 @@ fn known(query: &Message<'_>, question: &Question, instance: &Instance) -> bool 
             && record.ttl >= TTL / 2
             && matches!(&record.data, Data::Ptr(target) if *target == instance.name)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::{Engine, Prepared};
+    use super::super::wire::{A, AAAA, ANY, IN, Record};
+    use super::*;
+    use crate::registry::Node;
+
+    fn name(text: &str) -> Name {
+        Name::from_text(text).unwrap()
+    }
+
+    /// A responder with two nodes of `a` and one of `b`, on two addresses.
+    fn responder() -> Responder {
+        let engine =
+            Engine::new(name("micro"), name("host1"), fastrand::Rng::with_seed(1)).unwrap();
+        let mut responder = Responder::new(&name("micro")).unwrap();
+        for (service, id, address) in [
+            ("a", "a-1", "10.0.0.1:1"),
+            ("a", "a-2", "10.0.0.1:2"),
+            ("b", "b-1", "[fd00::1]:3"),
+        ] {
+            let service = Service {
+                name: service.to_owned(),
+                ..Service::default()
+            };
+            let node = Prepared {
+                node: Node {
+                    id: id.to_owned(),
+                    ..Node::default()
+                },
+                address: address.parse().unwrap(),
+                text: Vec::new(),
+            };
+            let registration = engine.instance(&service, node).unwrap();
+            responder.register(Instant::now(), registration, Duration::ZERO);
+        }
+        responder
+    }
+
+    /// The data of the first answer of each reply.
+    fn answers(query: &Message<'_>) -> Vec<String> {
+        let mut replies = Vec::new();
+        responder().answer(query, |packet| {
+            let message = Message::parse(&packet).unwrap();
+            assert_eq!(message.questions.len(), 1);
+            let first = match &message.answers[0].data {
+                Data::Ptr(target) => target.to_string(),
+                Data::A(address) => address.to_string(),
+                Data::Aaaa(address) => address.to_string(),
+                other => format!("{other:?}"),
+            };
+            replies.push(first);
+        });
+        replies
+    }
+
+    fn ask(text: &str, kind: u16) -> Vec<String> {
+        answers(&Message {
+            questions: vec![Question::new(name(text), kind)],
+            ..Message::default()
+        })
+    }
+
+    #[test]
+    fn each_name_has_its_answers() {
+        let none: [&str; 0] = [];
+        assert_eq!(ask("a.micro", PTR), ["a-1.a.micro.", "a-2.a.micro."]);
+        assert_eq!(ask("b.micro", ANY), ["b-1.b.micro."]);
+        let list = ["a._services.micro.", "b._services.micro."];
+        assert_eq!(ask("_services.micro", PTR), list);
+        let kinds = "_services._dns-sd._udp.micro";
+        assert_eq!(ask(kinds, PTR), ["a.micro.", "b.micro."]);
+        assert_eq!(ask(kinds, A), none);
+        assert_eq!(ask("host1", A), ["10.0.0.1"], "each address once");
+        assert_eq!(ask("host1", AAAA), ["fd00::1"]);
+        assert_eq!(ask("a._services.micro", ANY).len(), 1);
+        assert_eq!(ask("c.micro", PTR), none);
+        assert_eq!(ask("micro", ANY), none);
+    }
+
+    #[test]
+    fn what_the_asker_knows_is_not_told() {
+        let known = |ttl| {
+            answers(&Message {
+                questions: vec![Question::new(name("a.micro"), PTR)],
+                answers: vec![Record {
+                    name: name("a.micro"),
+                    class: IN,
+                    ttl,
+                    data: Data::Ptr(name("a-1.a.micro")),
+                }],
+                ..Message::default()
+            })
+        };
+        assert_eq!(known(60), ["a-2.a.micro."]);
+        assert_eq!(known(59).len(), 2, "it is about to forget it");
+    }
+
+    #[test]
+    fn many_questions_are_answered_up_to_a_limit() {
+        let query = Message {
+            questions: vec![Question::new(name("b.micro"), PTR); 300],
+            ..Message::default()
+        };
+        assert_eq!(answers(&query).len(), MAX_QUESTIONS);
+    }
 }

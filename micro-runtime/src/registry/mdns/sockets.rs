@@ -48,6 +48,8 @@ pub(super) struct Sockets {
     queue: VecDeque<Datagram>,
     queries: u64,
     send_error: Option<String>,
+    /// Whether sending has failed since the last scan.
+    failed: bool,
     bind_error: Option<io::Error>,
     warned: bool,
 }
@@ -94,6 +96,7 @@ impl Sockets {
             queue: VecDeque::new(),
             queries: 0,
             send_error: None,
+            failed: false,
             bind_error: None,
             warned: false,
         };
@@ -169,6 +172,7 @@ impl Sockets {
 
     fn queue_for_group(&mut self, port: Port, bytes: &[u8]) {
         let bytes: Arc<[u8]> = bytes.into();
+        self.failed |= self.interfaces.is_empty();
         for interface in std::mem::take(&mut self.interfaces) {
             if interface.v4.is_some() {
                 self.queue(port, (GROUP_V4, MDNS_PORT).into(), interface.v4, &bytes);
@@ -239,6 +243,8 @@ impl Datagrams for Sockets {
                 }
                 Poll::Ready(Err(error)) => {
                     debug!(to = %datagram.to, interface = ?datagram.from, "mdns cannot send: {error}");
+                    // IPv6 fails on a loopback interface without that any change were to be expected.
+                    self.failed |= datagram.to.is_ipv4();
                     if datagram.port == Port::Query {
                         self.send_error = Some(error.to_string());
                     }
@@ -246,6 +252,10 @@ impl Datagrams for Sockets {
             }
             self.queue.pop_front();
         }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed
     }
 
     fn sent(&self) -> (u64, Option<&str>) {
@@ -275,6 +285,7 @@ impl Datagrams for Sockets {
     }
 
     fn scan(&mut self) -> bool {
+        self.failed = false;
         let opened = self.bind();
         match self.selection.interfaces() {
             Ok(found) => {
@@ -289,10 +300,10 @@ impl Datagrams for Sockets {
                         _ => "there is no interface with an address".to_owned(),
                     });
                 }
-                let changed = found != self.interfaces;
+                let came = found.iter().any(|one| !self.interfaces.contains(one));
                 self.interfaces = found;
                 let joined = self.join();
-                opened || joined || changed
+                opened || joined || came
             }
             Err(error) => {
                 debug!("mdns cannot list the interfaces: {error}");

@@ -10,17 +10,18 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Sleep};
 
-use super::engine::{Engine, Packet, Port, bad_name};
+use super::engine::{Engine, Packet, Port, Prepared, bad_name};
 use super::lookup::{Reply, Subject};
 use super::name::NameError;
 use crate::error::Error;
-use crate::registry::{Event, Node, Service};
+use crate::registry::{Event, Service};
 
 /// The packets that are read before commands and timers have their turn.
 const PACKETS_PER_TURN: usize = 64;
 
-/// How often the interfaces are looked at.
+/// How often the interfaces are looked at, and how soon again after something could not be sent.
 const SCAN: Duration = Duration::from_secs(5);
+const SCAN_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// The largest UDP datagram.
 const MAX_DATAGRAM: usize = 65_535;
@@ -48,14 +49,6 @@ pub(super) enum Command {
     },
 }
 
-/// A node whose address and text have been found to be in order.
-#[derive(Clone, Debug)]
-pub(super) struct Prepared {
-    pub(super) node: Node,
-    pub(super) address: SocketAddr,
-    pub(super) text: Vec<u8>,
-}
-
 /// Sockets: datagrams out and in.
 pub(super) trait Datagrams {
     /// Whether others can ask us: port 5353 is ours, too. Tries again if it was not.
@@ -66,6 +59,10 @@ pub(super) trait Datagrams {
 
     /// Sends what it took, as far as it can at once.
     fn flush(&mut self, cx: &mut Context<'_>);
+
+    /// Whether something could not be sent since the last [`scan`](Datagrams::scan), perhaps because the
+    /// interfaces are not what they were.
+    fn has_failed(&self) -> bool;
 
     /// How many queries have been sent, on one interface at least, and why the last failure.
     fn sent(&self) -> (u64, Option<&str>);
@@ -88,6 +85,7 @@ pub(super) struct Task<D> {
     commands: mpsc::Receiver<Command>,
     timeout: Pin<Box<Sleep>>,
     scan: Pin<Box<Sleep>>,
+    scanned: Instant,
     buffer: Vec<u8>,
 }
 
@@ -101,6 +99,7 @@ impl<D: Datagrams> Task<D> {
             commands,
             timeout: Box::pin(tokio::time::sleep(Duration::ZERO)),
             scan: Box::pin(tokio::time::sleep(SCAN)),
+            scanned: Instant::now(),
             buffer: vec![0; MAX_DATAGRAM],
         }
     }
@@ -120,13 +119,11 @@ impl<D: Datagrams> Task<D> {
                 let _ = reply.send(result);
             }
             Command::Deregister { service, reply } => {
-                let result = service.nodes.iter().try_for_each(|node| {
-                    self.engine
-                        .deregister(now, &service.name, &node.id)
-                        .map_err(|why| bad_node(&service.name, &node.id, &why))
-                });
+                for node in &service.nodes {
+                    self.engine.deregister(now, &service.name, &node.id);
+                }
                 self.flush(cx);
-                let _ = reply.send(result);
+                let _ = reply.send(Ok(()));
             }
             Command::LookUp { subject, reply } => self.engine.look_up(now, subject, reply),
             Command::Watch {
@@ -152,15 +149,17 @@ impl<D: Datagrams> Task<D> {
         ttl: Duration,
     ) -> Result<(), Error> {
         self.datagrams.can_answer()?;
-        for Prepared {
-            node,
-            address,
-            text,
-        } in nodes
-        {
-            self.engine
-                .register(now, service, &node, address, text, ttl)
-                .map_err(|why| bad_node(&service.name, &node.id, &why))?;
+        let instances = nodes
+            .into_iter()
+            .map(|node| {
+                let id = node.node.id.clone();
+                self.engine
+                    .instance(service, node)
+                    .map_err(|why| bad_node(&service.name, &id, &why))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        for instance in instances {
+            self.engine.register(now, instance, ttl);
         }
         Ok(())
     }
@@ -172,6 +171,12 @@ impl<D: Datagrams> Task<D> {
         self.datagrams.flush(cx);
         let (queries, error) = self.datagrams.sent();
         self.engine.sent(queries, error);
+        let soon = self.scanned + SCAN_AFTER_FAILURE;
+        if self.datagrams.has_failed() && soon < self.scan.deadline() {
+            self.scan.as_mut().reset(soon);
+            // For it to be looked at: this may be after the timers' turn.
+            cx.waker().wake_by_ref();
+        }
     }
 
     fn poll_commands(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -195,7 +200,8 @@ impl<D: Datagrams> Task<D> {
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut fired = Poll::Pending;
         if self.scan.as_mut().poll(cx).is_ready() {
-            self.scan.as_mut().reset(Instant::now() + SCAN);
+            self.scanned = Instant::now();
+            self.scan.as_mut().reset(self.scanned + SCAN);
             if self.datagrams.scan() {
                 self.engine.interfaces_changed(Instant::now());
             }

@@ -196,3 +196,34 @@ async fn what_cannot_be_registered_says_why() {
     let wrong = mdns().domain("").get("a").await.unwrap_err();
     assert!(wrong.to_string().contains("domain"), "{wrong}");
 }
+
+#[tokio::test]
+async fn two_hundred_services_at_once() {
+    let prefix = unique("many");
+    let (server, client) = (mdns(), mdns());
+    let mut names: Vec<String> = (0..200)
+        .map(|number| format!("{prefix}-{number}"))
+        .collect();
+    for name in &names {
+        server
+            .register(&service(name, "1", 1), Duration::ZERO)
+            .await
+            .unwrap();
+    }
+    names.sort();
+    let all = async {
+        loop {
+            let list = client.list().await.unwrap();
+            let listed = list.into_iter().map(|service| service.name);
+            let ours: Vec<String> = listed.filter(|name| name.starts_with(&prefix)).collect();
+            if ours == names {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, all)
+        .await
+        .expect("some are never listed");
+    let found = client.get(&names[123]).await.unwrap();
+    assert_eq!(found[0].nodes[0].id, format!("{}-1", names[123]));
+}

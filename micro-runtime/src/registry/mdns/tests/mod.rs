@@ -1,5 +1,6 @@
 //! Behaviour: the bytes of go-micro, the engine on a simulated network, and real sockets on loopback.
 
+mod abuse;
 mod bytes;
 mod lookup;
 mod loopback;

@@ -236,6 +236,10 @@ impl Datagrams for SimSockets {
         }
     }
 
+    fn has_failed(&self) -> bool {
+        false
+    }
+
     fn sent(&self) -> (u64, Option<&str>) {
         (self.queries, self.error.as_deref())
     }
