@@ -3,6 +3,8 @@
 pub(crate) mod cache;
 mod fixed;
 mod memory;
+#[cfg(feature = "mdns")]
+pub mod mdns;
 mod types;
 
 use std::fmt;
@@ -16,6 +18,8 @@ use crate::exchange::BoxFuture;
 
 pub use fixed::Fixed;
 pub use memory::Memory;
+#[cfg(feature = "mdns")]
+pub use mdns::Mdns;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 
 /// Where services are made known and found.
