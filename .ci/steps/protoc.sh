@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# The plugin under protoc and under buf writes what build.rs gets from the library.
+source "$(dirname "$0")/../lib.sh"
+need npm npm
+
+cargo build --locked --package protoc-gen-micro
+plugin=$target/debug/protoc-gen-micro
+protoc=$(vendored_protoc)
+
+buf_version=1.75.0
+buf=$cache/buf-$buf_version/node_modules/.bin/buf
+if ! "$buf" --version >/dev/null 2>&1; then
+  retry npm install --no-fund --no-audit --prefix "$cache/buf-$buf_version" "@bufbuild/buf@$buf_version"
+fi
+
+# Three packages in three directories, one of them none at all; an import across two
+# of them, and two files in one. buf's strategy "directory" runs the plugin once a
+# directory.
+cd "$STEP_DIR"
+mkdir -p proto/acme/money/v1 proto/acme/order/v1
+cp "$root/proto/hello.proto" proto/
+cat >proto/acme/money/v1/money.proto <<'PROTO'
+syntax = "proto3";
+package acme.money.v1;
+// An amount in the smallest unit of its currency.
+message Money { string currency = 1; int64 units = 2; }
+PROTO
+cat >proto/acme/order/v1/order.proto <<'PROTO'
+syntax = "proto3";
+package acme.order.v1;
+import "acme/money/v1/money.proto";
+import "google/protobuf/timestamp.proto";
+message Order {
+  string id = 1;
+  acme.money.v1.Money total = 2;
+  google.protobuf.Timestamp at = 3;
+  map<string, uint32> lines = 4;
+}
+PROTO
+cat >proto/acme/order/v1/service.proto <<'PROTO'
+syntax = "proto3";
+package acme.order.v1;
+import "acme/order/v1/order.proto";
+service Orders {
+  rpc Place(Order) returns (Order);
+  rpc Watch(Order) returns (stream Order);
+  rpc Import(stream Order) returns (Order);
+  rpc Sync(stream Order) returns (stream Order);
+}
+PROTO
+mapfile -t protos < <(cd proto && find . -name '*.proto' | sed 's,^\./,,' | LC_ALL=C sort)
+
+# By the library, as a build.rs does.
+mkdir -p library builder/src
+cat >builder/Cargo.toml <<TOML
+[package]
+name = "builder"
+version = "0.0.0"
+edition = "2024"
+[dependencies]
+protoc-gen-micro = { path = "$root/protoc-gen-micro" }
+[workspace]
+TOML
+cat >builder/src/main.rs <<'RUST'
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut protos = std::env::args().skip(1).collect::<Vec<_>>();
+    let out = protos.remove(0);
+    let protos = protos.iter().map(|file| format!("proto/{file}"));
+    protoc_gen_micro::Builder::new()
+        .files(protos)
+        .includes(["proto"])
+        .out_dir(out)
+        .emit_rerun(false)
+        .compile()?;
+    Ok(())
+}
+RUST
+cp "$root/Cargo.lock" builder/
+CARGO_TARGET_DIR=$target cargo run --quiet --manifest-path builder/Cargo.toml -- library "${protos[@]}"
+
+# By protoc.
+mkdir protoc
+"$protoc" --plugin=protoc-gen-micro="$plugin" --micro_out=include_file=_micro.rs:protoc -I proto "${protos[@]}"
+
+# By buf.
+printf 'version: v2\nmodules:\n  - path: proto\n' >buf.yaml
+for strategy in directory all; do
+  opt='[]'
+  [ "$strategy" = directory ] || opt='[include_file=_micro.rs]'
+  cat >"$strategy.yaml" <<YAML
+version: v2
+plugins:
+  - local: $plugin
+    out: buf-$strategy
+    strategy: $strategy
+    opt: $opt
+YAML
+  "$buf" generate --template "$strategy.yaml"
+done
+
+# Only a run over everything can write the file that includes all packages.
+ls library
+rm -f without-include/*
+cp -r library without-include
+rm without-include/_micro.rs
+count protoc "$(find library -name '*.rs' | wc -l)" 0
+diff -r library protoc
+diff -r library buf-all
+diff -r without-include buf-directory
+
+# Misuse by hand and by buf's users ends in a message, not in a panic.
+"$plugin" --version | grep -q '^protoc-gen-micro '
+for bad in "nonsense" "layout=sideways"; do
+  if "$buf" generate --template "{version: v2, plugins: [{local: $plugin, out: x, opt: $bad}]}" 2>err; then
+    fail "buf generate accepted the parameter $bad"
+  fi
+  if ! grep -qF "${bad%=*}" err || grep -q 'panicked\|RUST_BACKTRACE' err; then
+    cat err
+    fail "expected an error that names the parameter $bad"
+  fi
+  count protoc 1 0
+done
