@@ -1,5 +1,6 @@
 //! The runtime of micro: discovery, balancing, RPC server and client.
 
+pub mod client;
 pub mod codec;
 mod context;
 mod deadline;
@@ -20,6 +21,7 @@ mod status;
 mod stream;
 pub mod transport;
 
+pub use client::{Call, Client};
 pub use context::Context;
 pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};

@@ -1,0 +1,266 @@
+//! [`ClientOptions`]: what a whole client can be told, and [`Settings`], what it makes of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::head::Heads;
+use crate::codec::Encoding;
+use crate::error::Error;
+use crate::interceptor::{Chain, DynInterceptor, Interceptor};
+use crate::metadata::Metadata;
+use crate::protocol::grpc::{ContentType, MAX_MESSAGE};
+use crate::selector::Filter;
+
+/// The default time of a unary call, from connect to trailers: go-micro v2's.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections to one node at most, by default.
+const MAX_CONNECTIONS: usize = 4;
+
+/// Settings of a whole client. What is not set stays as it is: [`Client::with`](super::Client::with) gives a
+/// client with the change and leaves its own as it was.
+///
+/// ```
+/// use std::time::Duration;
+/// use micro_runtime::client::ClientOptions;
+///
+/// let patient = ClientOptions::new().timeout(Duration::from_secs(30)).retries(0);
+/// # let _ = patient;
+/// ```
+#[derive(Clone, Default)]
+#[must_use = "options do nothing until a client is made with them"]
+pub struct ClientOptions {
+    timeout: Option<Option<Duration>>,
+    retries: Option<u32>,
+    content_type: Option<String>,
+    max_reply: Option<usize>,
+    max_connections: Option<usize>,
+    forward: Option<Vec<Box<str>>>,
+    filters: Option<Vec<Filter>>,
+    proxy: Option<Option<String>>,
+    metadata: Metadata,
+    interceptors: Vec<Arc<dyn DynInterceptor>>,
+}
+
+// ===== impl ClientOptions =====
+
+impl ClientOptions {
+    /// No changes.
+    pub fn new() -> ClientOptions {
+        ClientOptions::default()
+    }
+
+    /// How long a unary call may take, everything included: look-up, connect, every attempt. Default: 5 s;
+    /// `None` means for ever, unless the call inherits a deadline. Streams have no time-out of their own.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> ClientOptions {
+        self.timeout = Some(timeout.into());
+        self
+    }
+
+    /// How often a call that may have been processed is made again, if its method is declared safe to repeat
+    /// (`idempotency_level`) and it failed with UNAVAILABLE before a reply began. Default: 1. A call that
+    /// certainly was not processed goes to another node whatever is set here.
+    pub fn retries(mut self, retries: u32) -> ClientOptions {
+        self.retries = Some(retries);
+        self
+    }
+
+    /// How messages are written, by the content types that go-micro's clients name: `application/grpc`,
+    /// `application/grpc+proto`, `application/protobuf`, `application/proto`, `application/octet-stream` are
+    /// protobuf, `application/grpc+json` and `application/json` are JSON. Default: `application/grpc`.
+    pub fn content_type(mut self, content_type: impl Into<String>) -> ClientOptions {
+        self.content_type = Some(content_type.into());
+        self
+    }
+
+    /// The largest reply message that is taken, in bytes. Default: 4 MiB. A larger one fails the call with
+    /// RESOURCE_EXHAUSTED before it is read.
+    pub fn max_reply_size(mut self, bytes: usize) -> ClientOptions {
+        self.max_reply = Some(bytes);
+        self
+    }
+
+    /// Connections to one node at most. Default: 4, at least 1. One is opened with the first call; another
+    /// one whenever the least busy has a hundred calls under way.
+    pub fn max_connections_per_node(mut self, connections: usize) -> ClientOptions {
+        self.max_connections = Some(connections.max(1));
+        self
+    }
+
+    /// The credentials among the metadata of a handler's call that calls made inside it take over, such as
+    /// `authorization` or `cookie`. Default: none. Other metadata is taken over anyway.
+    pub fn forward<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> ClientOptions {
+        self.forward = Some(boxed(names));
+        self
+    }
+
+    /// Which nodes come into question: those that every one of the filters keeps. Default: all of them.
+    pub fn filters(mut self, filters: impl IntoIterator<Item = Filter>) -> ClientOptions {
+        self.filters = Some(filters.into_iter().collect());
+        self
+    }
+
+    /// Calls nodes of exactly this version alone; the same as a filter of it.
+    pub fn version(self, version: impl Into<String>) -> ClientOptions {
+        self.filters([Filter::version(version)])
+    }
+
+    /// Sends every call to a proxy, as go-micro's `MICRO_PROXY`: an address if there is a colon in it, else
+    /// the name of a service. The proxy finds the service by the method's path, which then begins with its
+    /// name in the registry. Default: none.
+    pub fn proxy(mut self, proxy: impl Into<String>) -> ClientOptions {
+        self.proxy = Some(Some(proxy.into()).filter(|proxy| !proxy.is_empty()));
+        self
+    }
+
+    /// Adds metadata to every call that does not set the same name itself.
+    pub fn metadata(mut self, name: impl AsRef<str>, value: impl Into<String>) -> ClientOptions {
+        self.metadata.insert(name, value);
+        self
+    }
+
+    /// Adds an interceptor, inside those that were added before. It runs around the whole call, once, whatever
+    /// attempts there are.
+    pub fn interceptor(mut self, interceptor: impl Interceptor) -> ClientOptions {
+        self.interceptors.push(Arc::new(interceptor));
+        self
+    }
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("timeout", &self.timeout)
+            .field("retries", &self.retries)
+            .field("content_type", &self.content_type)
+            .field("max_reply_size", &self.max_reply)
+            .field("max_connections_per_node", &self.max_connections)
+            .field("forward", &self.forward)
+            .field("filters", &self.filters)
+            .field("proxy", &self.proxy)
+            .field("metadata", &self.metadata)
+            .field("interceptors", &self.interceptors.len())
+            .finish()
+    }
+}
+
+pub(super) fn boxed<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Vec<Box<str>> {
+    names.into_iter().map(|name| name.as_ref().into()).collect()
+}
+
+/// What every call of a client is made with.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: u32,
+    pub(super) content_type: ContentType,
+    pub(super) encoding: Encoding,
+    pub(super) heads: Heads,
+    pub(super) max_reply: usize,
+    pub(super) max_connections: usize,
+    pub(super) forward: Vec<Box<str>>,
+    pub(super) filters: Vec<Filter>,
+    pub(super) proxy: Option<Arc<str>>,
+    pub(super) metadata: Metadata,
+    pub(super) interceptors: Chain,
+}
+
+// ===== impl Settings =====
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let content_type = ContentType::Grpc;
+        Settings {
+            timeout: Some(TIMEOUT),
+            retries: 1,
+            content_type,
+            encoding: content_type.request_encoding(),
+            heads: Heads::of(content_type),
+            max_reply: MAX_MESSAGE,
+            max_connections: MAX_CONNECTIONS,
+            forward: Vec::new(),
+            filters: Vec::new(),
+            proxy: None,
+            metadata: Metadata::new(),
+            interceptors: Chain::from([]),
+        }
+    }
+}
+
+impl Settings {
+    pub(super) fn with(&self, options: ClientOptions) -> Result<Settings, Error> {
+        let mut settings = self.clone();
+        if let Some(timeout) = options.timeout {
+            settings.timeout = timeout;
+        }
+        if let Some(retries) = options.retries {
+            settings.retries = retries;
+        }
+        if let Some(text) = options.content_type {
+            let content_type = ContentType::of_option(&text).ok_or_else(|| {
+                Error::config(format_args!(
+                    "the content type {text:?} is not known, it can be application/grpc, application/grpc+proto, \
+                     application/protobuf, application/grpc+json or application/json"
+                ))
+            })?;
+            settings.content_type = content_type;
+            settings.encoding = content_type.request_encoding();
+            settings.heads = Heads::of(content_type);
+        }
+        if let Some(max_reply) = options.max_reply {
+            settings.max_reply = max_reply;
+        }
+        if let Some(max_connections) = options.max_connections {
+            settings.max_connections = max_connections;
+        }
+        if let Some(forward) = options.forward {
+            settings.forward = forward;
+        }
+        if let Some(filters) = options.filters {
+            settings.filters = filters;
+        }
+        if let Some(proxy) = options.proxy {
+            settings.proxy = proxy.map(Arc::from);
+        }
+        for (name, value) in options.metadata.iter() {
+            settings.metadata.insert_bin(name, value.clone());
+        }
+        settings.metadata.check().map_err(Error::config)?;
+        if !options.interceptors.is_empty() {
+            let all = settings.interceptors.iter().cloned();
+            settings.interceptors = all.chain(options.interceptors).collect();
+        }
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn what_is_not_set_stays() {
+        let settings = Settings::default()
+            .with(ClientOptions::new().timeout(None).retries(3))
+            .unwrap();
+        let settings = settings
+            .with(ClientOptions::new().content_type("application/json"))
+            .unwrap();
+        assert_eq!(settings.timeout, None);
+        assert_eq!(settings.retries, 3);
+        assert_eq!(settings.content_type, ContentType::Json);
+        assert_eq!(settings.max_reply, 4 * 1024 * 1024);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let refused = |options| Settings::default().with(options).err().unwrap();
+        let error = refused(ClientOptions::new().content_type("text/plain"));
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("text/plain"), "{error}");
+        let error = refused(ClientOptions::new().metadata("te", "x"));
+        assert!(error.to_string().contains("reserved"), "{error}");
+    }
+}
