@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use micro_runtime::client::ClientOptions;
 use micro_runtime::interceptor::{self, Invocation, Next};
 use micro_runtime::{Context, Error, Result, testing};
 
@@ -25,15 +26,14 @@ async fn main() -> Result<(), Error> {
     let (server, client) = testing::pair();
     register_hello_handler(&server, Hello)?;
 
-    let client = client.interceptor(interceptor::from_fn(
-        |mut call: Invocation, next: Next| async move {
-            call.metadata_mut().insert("authorization", "Bearer abc");
-            let (path, begun) = (call.path().to_owned(), Instant::now());
-            let outcome = next.run(call).await;
-            println!("{path} took {:?}", begun.elapsed());
-            outcome
-        },
-    ));
+    let timing = interceptor::from_fn(|mut call: Invocation, next: Next| async move {
+        call.metadata_mut().insert("authorization", "Bearer abc");
+        let (path, begun) = (call.path().to_owned(), Instant::now());
+        let outcome = next.run(call).await;
+        println!("{path} took {:?}", begun.elapsed());
+        outcome
+    });
+    let client = client.with(ClientOptions::new().interceptor(timing))?;
     let hello = new_hello_service("hellooo", &client);
     let res = hello
         .ping(Request {

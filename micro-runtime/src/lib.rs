@@ -15,10 +15,10 @@ mod protocol;
 pub mod registry;
 pub mod selector;
 pub mod server;
-#[expect(dead_code, reason = "the service that uses them comes next")]
 pub mod service;
 mod status;
 mod stream;
+pub mod testing;
 pub mod transport;
 
 pub use client::{Call, Client};
@@ -27,6 +27,7 @@ pub use deadline::Deadline;
 pub use error::{Error, ErrorKind};
 pub use metadata::Metadata;
 pub use server::Server;
+pub use service::Service;
 pub use status::{Code, OrStatus, Result, Status};
 pub use stream::{Inbound, Outbound};
 

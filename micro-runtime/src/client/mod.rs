@@ -73,7 +73,6 @@ enum Mode {
 // ===== impl Client =====
 
 impl Client {
-    #[cfg_attr(not(test), expect(dead_code, reason = "the service makes it"))]
     pub(crate) fn new(
         registry: Arc<dyn DynRegistry>,
         strategy: Arc<dyn Strategy>,

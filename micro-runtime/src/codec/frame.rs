@@ -126,11 +126,6 @@ impl Deframer {
         }
     }
 
-    /// Whether nothing of a further message is here.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.partial.is_empty() && self.piece.is_empty()
-    }
-
     /// Moves bytes over until `partial` has `end` of them, as far as there are any.
     fn take(&mut self, end: usize) {
         let count = (end - self.partial.len()).min(self.piece.len());
@@ -177,7 +172,7 @@ mod tests {
         assert_eq!(message, "hello");
         assert_eq!(message.as_ptr(), address);
         assert_eq!(deframer.next(), Ok(None));
-        assert!(deframer.is_empty());
+        assert_eq!(deframer.finish(), Ok(()));
     }
 
     #[test]

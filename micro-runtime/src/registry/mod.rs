@@ -2,13 +2,14 @@
 
 pub(crate) mod cache;
 mod fixed;
-mod memory;
 #[cfg(feature = "mdns")]
 pub mod mdns;
+mod memory;
 mod types;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -17,9 +18,9 @@ use crate::error::Error;
 use crate::exchange::BoxFuture;
 
 pub use fixed::Fixed;
-pub use memory::Memory;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
+pub use memory::Memory;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 
 /// Where services are made known and found.
@@ -120,5 +121,59 @@ impl<R: Registry> DynRegistry for R {
 
     fn watch<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, Result<Watcher, Error>> {
         Box::pin(Registry::watch(self, name))
+    }
+}
+
+/// Any registry, as one type: what a service was built with. Cloning it is cheap.
+#[derive(Clone)]
+pub struct AnyRegistry(Arc<dyn DynRegistry>);
+
+// ===== impl AnyRegistry =====
+
+impl AnyRegistry {
+    /// This registry.
+    #[must_use]
+    pub fn new(registry: impl Registry) -> AnyRegistry {
+        AnyRegistry(Arc::new(registry))
+    }
+
+    pub(crate) fn of(registry: Arc<dyn DynRegistry>) -> AnyRegistry {
+        AnyRegistry(registry)
+    }
+
+    pub(crate) fn object(&self) -> &Arc<dyn DynRegistry> {
+        &self.0
+    }
+}
+
+impl Registry for AnyRegistry {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
+        self.0.register(service, ttl).await
+    }
+
+    async fn deregister(&self, service: &Service) -> Result<(), Error> {
+        self.0.deregister(service).await
+    }
+
+    async fn get(&self, name: &str) -> Result<Vec<Service>, Error> {
+        self.0.get(name).await
+    }
+
+    async fn list(&self) -> Result<Vec<Service>, Error> {
+        self.0.list().await
+    }
+
+    async fn watch(&self, name: Option<&str>) -> Result<Watcher, Error> {
+        self.0.watch(name).await
+    }
+}
+
+impl fmt::Debug for AnyRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AnyRegistry").field(&self.0.name()).finish()
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use super::Service;
 use super::hooks::{AllHooks, Turn};
 use super::settings::{Settings, Strategy};
+use crate::client::ClientOptions;
 use crate::error::Error;
 use crate::interceptor::Interceptor;
 use crate::registry::Registry;
 use crate::server::ServerOptions;
-use crate::transport::ServerLimits;
+use crate::transport::{ClientLimits, ServerLimits};
 
 /// What a service can be told in code, before [`init`](ServiceBuilder::init) or
 /// [`build`](ServiceBuilder::build) makes it. Both only check and build: they spawn nothing, and work outside
@@ -31,7 +32,8 @@ pub struct ServiceBuilder {
     pub(super) hooks: AllHooks,
     pub(super) limits: ServerLimits,
     pub(super) server: ServerOptions,
-    pub(super) client_interceptors: Vec<std::sync::Arc<dyn crate::interceptor::DynInterceptor>>,
+    pub(super) client: ClientOptions,
+    pub(super) client_limits: ClientLimits,
     #[cfg(feature = "flags")]
     own_flags: Vec<String>,
 }
@@ -46,7 +48,8 @@ impl ServiceBuilder {
             hooks: AllHooks::default(),
             limits: ServerLimits::new(),
             server: ServerOptions::new(),
-            client_interceptors: Vec::new(),
+            client: ClientOptions::new(),
+            client_limits: ClientLimits::new(),
             #[cfg(feature = "flags")]
             own_flags: Vec::new(),
         }
@@ -147,6 +150,12 @@ impl ServiceBuilder {
         self
     }
 
+    /// Limits of the client's connections.
+    pub fn client_limits(mut self, limits: ClientLimits) -> Self {
+        self.client_limits = limits;
+        self
+    }
+
     /// Limits and interceptors of the server's calls; replaces what was set before.
     pub fn server_options(mut self, options: ServerOptions) -> Self {
         self.server = options;
@@ -159,10 +168,16 @@ impl ServiceBuilder {
         self
     }
 
+    /// What the client is told beside the settings above, which win: forwarded credentials, filters by
+    /// version, the content type, interceptors; replaces what was set before.
+    pub fn client_options(mut self, options: ClientOptions) -> Self {
+        self.client = options;
+        self
+    }
+
     /// Adds an interceptor around every call that goes out, inside those that were added before.
     pub fn client_interceptor(mut self, interceptor: impl Interceptor) -> Self {
-        self.client_interceptors
-            .push(std::sync::Arc::new(interceptor));
+        self.client = self.client.interceptor(interceptor);
         self
     }
 
@@ -246,7 +261,8 @@ impl ServiceBuilder {
     /// # Errors
     /// A setting that is wrong: which one, what was expected and what was found.
     pub fn init_env(mut self) -> Result<Service, Error> {
-        self.settings.read_environment(|name| std::env::var_os(name))?;
+        self.settings
+            .read_environment(|name| std::env::var_os(name))?;
         self.initialised()
     }
 
@@ -274,7 +290,8 @@ impl ServiceBuilder {
         I: IntoIterator<Item = S>,
         S: Into<OsString>,
     {
-        self.settings.read_environment(|name| std::env::var_os(name))?;
+        self.settings
+            .read_environment(|name| std::env::var_os(name))?;
         let arguments = arguments.into_iter().map(Into::into);
         self.settings.read_flags(arguments, &self.own_flags)?;
         self.initialised()

@@ -34,7 +34,9 @@ impl AllHooks {
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), Error>> + Send + 'static,
     {
-        self.0[turn as usize].0.push(Arc::new(move || Box::pin(hook())));
+        self.0[turn as usize]
+            .0
+            .push(Arc::new(move || Box::pin(hook())));
     }
 
     /// Runs the hooks of a turn up to the first that fails.
@@ -69,7 +71,11 @@ mod tests {
     use super::*;
     use std::sync::Mutex;
 
-    fn noting(seen: &Arc<Mutex<Vec<u8>>>, number: u8, fails: bool) -> impl Fn() -> std::future::Ready<Result<(), Error>> {
+    fn noting(
+        seen: &Arc<Mutex<Vec<u8>>>,
+        number: u8,
+        fails: bool,
+    ) -> impl Fn() -> std::future::Ready<Result<(), Error>> {
         let seen = Arc::clone(seen);
         move || {
             seen.lock().unwrap().push(number);
@@ -90,9 +96,19 @@ mod tests {
             hooks.add(turn, noting(&seen, 2, true));
             hooks.add(turn, noting(&seen, 3, true));
         }
-        assert_eq!(hooks.run(Turn::BeforeStart).await.unwrap_err().to_string(), "2");
+        assert_eq!(
+            hooks.run(Turn::BeforeStart).await.unwrap_err().to_string(),
+            "2"
+        );
         assert_eq!(std::mem::take(&mut *seen.lock().unwrap()), [1, 2]);
-        assert_eq!(hooks.run_all(Turn::BeforeStop).await.unwrap_err().to_string(), "2");
+        assert_eq!(
+            hooks
+                .run_all(Turn::BeforeStop)
+                .await
+                .unwrap_err()
+                .to_string(),
+            "2"
+        );
         assert_eq!(*seen.lock().unwrap(), [1, 2, 3]);
         assert!(hooks.run(Turn::AfterStart).await.is_ok());
         assert!(hooks.run(Turn::AfterStop).await.is_ok());

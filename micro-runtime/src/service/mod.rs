@@ -2,8 +2,177 @@
 //!
 #![doc = include_str!("settings/settings.md")]
 
-pub(crate) mod advertise;
+mod advertise;
+mod builder;
+mod hooks;
 #[cfg(feature = "flags")]
-pub(crate) mod logs;
-pub(crate) mod settings;
-pub(crate) mod signals;
+mod logs;
+mod running;
+mod settings;
+mod signals;
+
+use std::fmt;
+use std::net::TcpListener;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::client::{Client, Dial};
+use crate::error::Error;
+use crate::exchange::{BoxFuture, Broken, Connection, Why};
+use crate::registry::AnyRegistry;
+use crate::selector::{P2c, Random, RoundRobin};
+use crate::server::Server;
+use crate::transport::{self, Address, ClientLimits, ServerLimits};
+
+pub use builder::ServiceBuilder;
+use hooks::AllHooks;
+pub use running::Running;
+use settings::{Proxy, Resolved, Settings, Strategy};
+
+/// A service: a server, a client, and the registry that both use. Cloning it is cheap, and the clones are one
+/// service; dropping it stops neither its server nor its clients.
+///
+/// ```no_run
+/// use micro_runtime::{Error, Service};
+///
+/// # async fn example() -> Result<(), Error> {
+/// let service = Service::new("hellooo").init()?;
+/// // register_hello_handler(service.server(), Hello)?;
+/// service.run().await
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    listen: Address,
+    node_id: String,
+    register_interval: Duration,
+    registry: AnyRegistry,
+    server: Server,
+    client: Client,
+    limits: ServerLimits,
+    hooks: AllHooks,
+    listener: Mutex<Option<TcpListener>>,
+    started: AtomicBool,
+}
+
+// ===== impl Service =====
+
+impl Service {
+    /// Begins a service of this name, by which others find it: dots, letters and digits, as
+    /// `go.micro.srv.greeter`.
+    #[expect(clippy::new_ret_no_self, reason = "what comes first are its settings")]
+    #[must_use = "a builder does nothing until init or build is called"]
+    pub fn new(name: impl Into<String>) -> ServiceBuilder {
+        ServiceBuilder::new(name.into())
+    }
+
+    fn from_builder(builder: ServiceBuilder) -> Result<Service, Error> {
+        let Resolved {
+            settings,
+            registry,
+            listen,
+            node_id,
+            register_interval,
+        } = builder.settings.resolve()?;
+        let server = Server::new(&settings.name, builder.server);
+
+        let mut options = builder
+            .client
+            .timeout(settings.request_timeout)
+            .retries(settings.retries);
+        if let Some(connections) = settings.max_connections_per_node {
+            options = options.max_connections_per_node(connections);
+        }
+        if let Some(proxy) = &settings.proxy {
+            let (Proxy::Address(proxy) | Proxy::Service(proxy)) = proxy;
+            options = options.proxy(proxy);
+        }
+        let strategy: Arc<dyn crate::selector::Strategy> = match settings.strategy {
+            Strategy::Random => Arc::new(Random),
+            Strategy::RoundRobin => Arc::new(RoundRobin::default()),
+            Strategy::P2c => Arc::new(P2c),
+        };
+        let dial = Arc::new(Network(builder.client_limits));
+        let client = Client::new(Arc::clone(registry.object()), strategy, dial, options)?;
+        Ok(Service(Arc::new(Inner {
+            settings,
+            listen,
+            node_id,
+            register_interval,
+            registry,
+            server,
+            client,
+            limits: builder.limits,
+            hooks: builder.hooks,
+            listener: Mutex::new(builder.listener),
+            started: AtomicBool::new(false),
+        })))
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.settings.name
+    }
+
+    /// Its node's id in the registry, `<name>-<id>`.
+    #[must_use]
+    pub fn node_id(&self) -> &str {
+        &self.0.node_id
+    }
+
+    /// Its server, to which handlers are added.
+    #[must_use]
+    pub fn server(&self) -> &Server {
+        &self.0.server
+    }
+
+    /// Its client, with which others are called; it works whether the service runs or not.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// Its registry.
+    #[must_use]
+    pub fn registry(&self) -> &AnyRegistry {
+        &self.0.registry
+    }
+}
+
+/// Dials nodes over the network.
+struct Network(ClientLimits);
+
+impl Dial for Network {
+    fn dial(&self, address: Arc<str>) -> BoxFuture<'static, Result<Connection, Broken>> {
+        let limits = self.0.clone();
+        Box::pin(async move {
+            let address: Address = address.parse().map_err(|error: Error| {
+                Broken::new(Why::Closed).unprocessed().with_detail(error)
+            })?;
+            transport::dial(&address, &limits).await
+        })
+    }
+}
+
+impl Inner {
+    fn take_listener(&self) -> Option<TcpListener> {
+        let listener = self.listener.lock();
+        listener.unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("name", &self.name())
+            .field("node_id", &self.node_id())
+            .field("registry", &self.0.registry)
+            .field("server", &self.0.server)
+            .finish_non_exhaustive()
+    }
+}

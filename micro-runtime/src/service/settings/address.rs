@@ -1,55 +1,32 @@
 //! Where a server listens: `host:port`, Go's `:port`, or `unix:/path`.
 
-use std::fmt;
-use std::path::PathBuf;
-
 use super::value::Given;
 use crate::error::Error;
+use crate::transport::Address;
 
-/// An address to listen on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ListenAddress {
-    /// A TCP port of a host; no host means every interface, port 0 a free one.
-    Tcp {
-        /// An IP address without brackets, or a name.
-        host: Option<String>,
-        /// The port.
-        port: u16,
-    },
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-// ===== impl ListenAddress =====
-
-impl ListenAddress {
-    /// Reads `:0`, `0.0.0.0:80`, `[::]:80`, `host:80`, `*:80` or `unix:/path`. An IPv6 address needs its
-    /// brackets.
-    pub(crate) fn parse(given: &Given<'_>) -> Result<ListenAddress, Error> {
-        let expected =
-            || given.expected("host:port, :port or unix:/path (an IPv6 host in brackets)");
-        if let Some(path) = given.text.strip_prefix("unix:") {
-            if path.is_empty() || path.contains('\0') {
-                return Err(expected());
-            }
-            return Ok(ListenAddress::Unix(PathBuf::from(path)));
+/// Reads where to listen: `:0`, `0.0.0.0:80`, `[::]:80`, `host:80`, `*:80` or `unix:/path`. An IPv6 address
+/// needs its brackets.
+///
+/// # Errors
+/// It is none of these.
+pub(crate) fn listen(given: &Given<'_>) -> Result<Address, Error> {
+    let expected = || given.expected("host:port, :port or unix:/path (an IPv6 host in brackets)");
+    if let Some(path) = given.text.strip_prefix("unix:") {
+        if path.is_empty() || path.contains('\0') {
+            return Err(expected());
         }
-        let (host, port) = split(given.text).ok_or_else(expected)?;
-        let port = port.ok_or_else(expected)?;
-        let host = (!host.is_empty() && host != "*").then(|| host.to_owned());
-        Ok(ListenAddress::Tcp { host, port })
+        return Ok(Address::Unix(path.into()));
     }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ListenAddress::Tcp { host, port } => {
-                f.write_str(&join(host.as_deref().unwrap_or_default(), *port))
-            }
-            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
+    let (host, port) = split(given.text).ok_or_else(expected)?;
+    let port = port.ok_or_else(expected)?;
+    let host = match host {
+        "*" => "",
+        host => host,
+    };
+    Ok(Address::Tcp {
+        host: host.to_owned(),
+        port,
+    })
 }
 
 /// Parts `host:port`, `[v6]:port`, `:port` or a host alone, without its brackets; `None` if it is none of

@@ -13,13 +13,13 @@ mod tests;
 mod value;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::registry::{DynRegistry, Registry};
+use crate::registry::{AnyRegistry, Registry};
+use crate::transport::Address;
 
-pub(crate) use address::{ListenAddress, join, split};
+pub(crate) use address::{join, split};
 use registry::{Chosen, Request};
 use value::Given;
 pub(crate) use value::{Origin, shown};
@@ -100,18 +100,14 @@ pub(crate) struct Resolved {
     /// As they were, with `id` filled in.
     pub(crate) settings: Settings,
     /// The registry.
-    pub(crate) registry: SharedRegistry,
+    pub(crate) registry: AnyRegistry,
     /// `settings.address`, read.
-    pub(crate) listen: ListenAddress,
+    pub(crate) listen: Address,
     /// `<name>-<id>`.
     pub(crate) node_id: String,
     /// `settings.register_interval`, or what follows from the TTL.
     pub(crate) register_interval: Duration,
 }
-
-/// A registry as an object that can be printed.
-#[derive(Clone)]
-pub(crate) struct SharedRegistry(pub(crate) Arc<dyn DynRegistry>);
 
 /// The ways to pick a node that have a name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -234,7 +230,7 @@ impl Settings {
                 origin: Origin::Code("ServiceBuilder::advertise"),
             })?;
         }
-        let listen = ListenAddress::parse(&Given {
+        let listen = address::listen(&Given {
             text: &self.address,
             origin: Origin::Code("ServiceBuilder::address"),
         })?;
@@ -250,7 +246,7 @@ impl Settings {
         self.id = Some(id);
         Ok(Resolved {
             settings: self,
-            registry: SharedRegistry(registry),
+            registry: AnyRegistry::of(registry),
             listen,
             node_id,
             register_interval,
@@ -272,13 +268,5 @@ impl Settings {
             )));
         }
         Ok(interval)
-    }
-}
-
-// ===== impl SharedRegistry =====
-
-impl std::fmt::Debug for SharedRegistry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0.name())
     }
 }

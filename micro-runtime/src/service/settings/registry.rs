@@ -2,11 +2,13 @@
 
 use std::any::TypeId;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::value::{Origin, shown};
 use crate::error::Error;
-use crate::registry::{DynRegistry, Registry};
+#[cfg(feature = "mdns")]
+use crate::registry::Mdns;
+use crate::registry::{DynRegistry, Fixed, Memory, Registry};
 
 /// The registry of a service that was given none.
 const DEFAULT: &str = "mdns";
@@ -23,7 +25,39 @@ pub(super) struct BuiltIn {
 }
 
 /// The registries there are; those of a Cargo feature only with it.
-pub(super) const BUILT_IN: &[BuiltIn] = &[];
+pub(super) const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        name: "fixed",
+        is: |type_id| type_id == TypeId::of::<Fixed>(),
+        make: |addresses| Ok(Arc::new(Fixed::try_new(addresses)?)),
+    },
+    #[cfg(feature = "mdns")]
+    BuiltIn {
+        name: "mdns",
+        is: |type_id| type_id == TypeId::of::<Mdns>(),
+        make: |addresses| {
+            Ok(Arc::new(match addresses {
+                [] => Mdns::new(),
+                interfaces => Mdns::new().interfaces(interfaces),
+            }))
+        },
+    },
+    BuiltIn {
+        name: "memory",
+        is: |type_id| type_id == TypeId::of::<Memory>(),
+        make: |addresses| match addresses {
+            [] => Ok(Arc::new(SHARED_MEMORY.clone())),
+            found => Err(Error::config(format_args!(
+                "expected no address, since it lies in this process, found {}",
+                shown(&found.join(","))
+            ))),
+        },
+    },
+];
+
+/// What `MICRO_REGISTRY=memory` means: services of one process that are told apart by nothing but their names
+/// have to share a map to find each other. A `Memory` made in code is a map of its own.
+static SHARED_MEMORY: LazyLock<Memory> = LazyLock::new(Memory::new);
 
 /// A registry that code has set.
 #[derive(Clone)]
@@ -92,23 +126,6 @@ impl Request {
 
 fn is_variable(origin: &Origin) -> bool {
     matches!(origin, Origin::Variable(_))
-}
-
-/// The registry by its name; `addresses` are those of its servers (`fixed`: of the nodes; `mdns`: of the
-/// interfaces, or their names), and may be empty where it has a default.
-///
-/// # Errors
-/// A name that is not in the table, and addresses with which the registry can do nothing.
-pub(crate) fn registry_from_name(
-    name: &str,
-    addresses: &[String],
-) -> Result<Arc<dyn DynRegistry>, Error> {
-    let request = Request {
-        name: Some((name.to_owned(), Origin::Flag("registry"))),
-        addresses: (!addresses.is_empty())
-            .then(|| (addresses.to_vec(), Origin::Flag("registry_address"))),
-    };
-    resolve(None, &request, BUILT_IN)
 }
 
 /// The registry that follows from what code has set and what was said outside.

@@ -1,7 +1,7 @@
 //! Every flag and variable, and what becomes of its value. What they mean is said in `settings.md`, which a
 //! test holds against this table.
 
-use super::address::{self, ListenAddress};
+use super::address;
 use super::value::{Given, Origin, shown};
 use super::{LogLevel, Proxy, RESERVED_METADATA, Settings, Strategy};
 use crate::error::Error;
@@ -182,7 +182,7 @@ fn server_id(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
 }
 
 fn server_address(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
-    ListenAddress::parse(given)?;
+    address::listen(given)?;
     settings.address = given.text.to_owned();
     Ok(())
 }
