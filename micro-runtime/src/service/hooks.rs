@@ -75,7 +75,7 @@ mod tests {
         seen: &Arc<Mutex<Vec<u8>>>,
         number: u8,
         fails: bool,
-    ) -> impl Fn() -> std::future::Ready<Result<(), Error>> {
+    ) -> impl Fn() -> std::future::Ready<Result<(), Error>> + use<> {
         let seen = Arc::clone(seen);
         move || {
             seen.lock().unwrap().push(number);
@@ -89,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_start_ends_at_the_first_error_and_a_stop_does_not() {
-        let seen = Arc::default();
+        let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
         let mut hooks = AllHooks::default();
         for turn in [Turn::BeforeStart, Turn::BeforeStop] {
             hooks.add(turn, noting(&seen, 1, false));

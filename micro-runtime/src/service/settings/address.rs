@@ -72,8 +72,8 @@ mod tests {
     use super::super::value::Origin;
     use super::*;
 
-    fn parse(text: &str) -> Result<ListenAddress, Error> {
-        ListenAddress::parse(&Given {
+    fn parse(text: &str) -> Result<Address, Error> {
+        listen(&Given {
             text,
             origin: Origin::Variable("MICRO_SERVER_ADDRESS"),
         })
@@ -82,19 +82,19 @@ mod tests {
     #[test]
     fn reads_the_forms_and_writes_them_again() {
         for (text, host, port, again) in [
-            (":0", None, 0, ":0"),
-            (":65535", None, 65535, ":65535"),
-            ("*:80", None, 80, ":80"),
-            ("0.0.0.0:80", Some("0.0.0.0"), 80, "0.0.0.0:80"),
-            ("[::]:80", Some("::"), 80, "[::]:80"),
-            ("[fd00::1]:80", Some("fd00::1"), 80, "[fd00::1]:80"),
-            ("localhost:08", Some("localhost"), 8, "localhost:8"),
+            (":0", "", 0, ":0"),
+            (":65535", "", 65535, ":65535"),
+            ("*:80", "", 80, ":80"),
+            ("0.0.0.0:80", "0.0.0.0", 80, "0.0.0.0:80"),
+            ("[::]:80", "::", 80, "[::]:80"),
+            ("[fd00::1]:80", "fd00::1", 80, "[fd00::1]:80"),
+            ("localhost:08", "localhost", 8, "localhost:8"),
         ] {
             let address = parse(text).unwrap();
             assert_eq!(
                 address,
-                ListenAddress::Tcp {
-                    host: host.map(str::to_owned),
+                Address::Tcp {
+                    host: host.to_owned(),
                     port
                 },
                 "{text}"
@@ -102,7 +102,7 @@ mod tests {
             assert_eq!(address.to_string(), again);
         }
         let unix = parse("unix:/run/hello.sock").unwrap();
-        assert_eq!(unix, ListenAddress::Unix("/run/hello.sock".into()));
+        assert_eq!(unix, Address::Unix("/run/hello.sock".into()));
         assert_eq!(unix.to_string(), "unix:/run/hello.sock");
     }
 
