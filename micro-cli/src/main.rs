@@ -1,3 +1,71 @@
-//! The command `micro`.
+//! The command `micro`: looks into a fleet of micro services, and calls them.
 
-fn main() {}
+mod arguments;
+mod call;
+mod get;
+mod list;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use micro_runtime::Service;
+
+use arguments::{Arguments, Command, Get, List, Output};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments).await {
+        Ok(text) => print(&text),
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints to stdout; a reader that has gone (`micro … | head`) is no failure of ours.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("the result could not be written: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<String, String> {
+    let Arguments {
+        registry,
+        output,
+        command,
+    } = arguments;
+    let service = Service::new("micro.cli")
+        .init_from(registry.flags())
+        .map_err(|error| format!("{error:?}"))?;
+    match command {
+        Command::List(List::Services) => list::services(&service, output).await,
+        Command::Get(Get::Service { name }) => get::service(&service, &name, output).await,
+        Command::Call(call) => call::run(&service, &call, output).await,
+    }
+}
+
+/// A value as `--output json` prints it.
+fn json(value: &impl serde::Serialize, output: Output) -> Result<String, String> {
+    use serde_json::ser::{PrettyFormatter, Serializer};
+
+    let mut text = Vec::new();
+    let written = match output {
+        Output::Json => value.serialize(&mut Serializer::new(&mut text)),
+        Output::Text => value.serialize(&mut Serializer::with_formatter(
+            &mut text,
+            // A tab, as go-micro's command.
+            PrettyFormatter::with_indent(b"\t"),
+        )),
+    };
+    written.map_err(|error| format!("the result could not be written as JSON: {error}"))?;
+    String::from_utf8(text).map_err(|error| error.to_string())
+}
