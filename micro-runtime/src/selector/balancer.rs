@@ -149,6 +149,18 @@ impl<C: Default + Send + Sync + 'static> Balancer<C> {
         Err(self.no_node(&self.snapshot.load(), 0, false, started.elapsed()))
     }
 
+    /// What the service registered under a key of the metadata of an endpoint: what the first version says
+    /// that knows the endpoint.
+    pub(crate) fn endpoint_metadata(&self, endpoint: &str, key: &str) -> Option<String> {
+        let snapshot = self.snapshot.load();
+        let mut endpoints = snapshot
+            .members()
+            .iter()
+            .flat_map(|member| &member.service.endpoints);
+        let found = endpoints.find(|found| found.name == endpoint)?;
+        found.metadata.get(key).cloned()
+    }
+
     pub(super) fn filters(&self) -> &[Filter] {
         &self.filters
     }
