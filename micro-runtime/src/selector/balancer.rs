@@ -203,6 +203,27 @@ impl<C: Default + Send + Sync + 'static> Balancer<C> {
     }
 }
 
+#[cfg(test)]
+impl<C: Default + Send + Sync + 'static> Balancer<C> {
+    /// How many nodes there are, before the filters.
+    pub(super) fn seen(&self) -> usize {
+        self.snapshot.load().seen()
+    }
+
+    /// The nodes that the filters keep.
+    pub(super) fn slots(&self) -> Vec<Arc<Slot<C>>> {
+        let snapshot = self.snapshot.load();
+        let places = 0..snapshot.members().len();
+        let slots = places.filter_map(|place| snapshot.slot(place).cloned());
+        slots.collect()
+    }
+
+    /// How many nodes' states are kept, whether they are there or not.
+    pub(super) fn remembered(&self) -> usize {
+        self.core.with_state(|state| state.slots.len())
+    }
+}
+
 impl<C> fmt::Debug for Balancer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Balancer")
