@@ -96,6 +96,8 @@ fn blow() -> impl Strategy<Value = Blow> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn mutated_conversations_do_no_harm(blows in prop::collection::vec(blow(), 1..40)) {
         let said = sayings();
