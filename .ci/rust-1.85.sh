@@ -10,6 +10,7 @@
 # 1.85 with these, hence on the highest version named here without.
 readonly younger=(
   "let_chains 1.88"
+  "slice_as_chunks 1.88"
   "unsigned_is_multiple_of 1.87"
 )
 
