@@ -2,4 +2,4 @@
 # The code is formatted.
 source .ci/lib.sh
 
-cargo fmt --all --check
+cargo fmt --all --check -- --color never
