@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    protoc_gen_micro::compile_protos(["../proto/hello.proto"], ["../proto"])?;
+
     let out = PathBuf::from(std::env::var("OUT_DIR")?).join("tonic");
     std::fs::create_dir_all(&out)?;
     let mut prost = tonic_prost_build::Config::new();

@@ -1,5 +1,11 @@
 //! The code of `hello.proto`, by each generator.
 
+/// By `protoc-gen-micro`.
+#[allow(unreachable_pub)]
+pub(crate) mod ours {
+    micro_runtime::include_proto!();
+}
+
 /// By `tonic-prost-build`.
 #[allow(unreachable_pub, missing_debug_implementations)]
 pub(crate) mod tonic {
