@@ -14,6 +14,7 @@ root=$PWD
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0 CARGO_TERM_COLOR=never
 export CARGO_NET_RETRY=5 DEBIAN_FRONTEND=noninteractive
 
+# shellcheck disable=SC2034
 target=${CARGO_TARGET_DIR:-$root/target}
 # Tools that are built or unpacked once and outlive target/.
 cache=${MICRO_CI_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/micro-ci}
@@ -58,16 +59,17 @@ retry() {
 }
 
 # on_loopback COMMAND…: runs it in a network namespace of its own whose only
-# interface is loopback, with multicast, so that mDNS works and cannot leave.
+# interface is loopback, with multicast, so that mDNS works and cannot leave. What
+# it started and left running ends with it.
 on_loopback() {
   need ip iproute2
   need unshare util-linux
   local flags=-n
   [ "$(id -u)" = 0 ] || flags=-rn
   # shellcheck disable=SC2016
-  unshare "$flags" sh -c '
-    ip link set lo up && ip link set lo multicast on && ip route add 224.0.0.0/4 dev lo &&
-    exec "$@"' on_loopback "$@"
+  unshare "$flags" --pid --fork --kill-child --mount-proc sh -c '
+    ip link set lo up && ip link set lo multicast on && ip route add 224.0.0.0/4 dev lo || exit
+    "$@"' on_loopback "$@"
 }
 
 # readme_command LINE: fails unless README.md tells the reader to run exactly this.

@@ -1,7 +1,8 @@
 # Rust 1.85.0, the first with edition 2024, as a compiler to measure against. It is
 # Debian 12's, unpacked into the cache beside its standard library's sources;
 # nothing is installed.
-# shellcheck shell=bash
+# Sourced after lib.sh.
+# shellcheck shell=bash disable=SC2154
 
 # What the crates use that is younger than Rust 1.85, and the version that made it
 # stable. 1.85 knows each as an unstable feature under that name, which is how the
@@ -9,6 +10,7 @@
 # 1.85 with these, hence on the highest version named here without.
 readonly younger=(
   "let_chains 1.88"
+  "slice_as_chunks 1.88"
   "unsigned_is_multiple_of 1.87"
 )
 
@@ -17,8 +19,8 @@ rust_185=$cache/rust-1.85.0
 # Unpacks the toolchain unless that is done.
 unpack_rust_185() {
   [ ! -e "$rust_185/complete" ] || return 0
-  command -v apt-get >/dev/null && [ "$(dpkg --print-architecture)" = amd64 ] ||
-    fail "Rust 1.85.0 comes from Debian 12's packages; this needs apt-get on amd64"
+  [ "$(dpkg --print-architecture 2>&1)" = amd64 ] ||
+    fail "Rust 1.85.0 comes from Debian 12's packages for amd64; this is not such a system"
   rm -rf "$rust_185"
   mkdir -p "$rust_185/debs/partial"
   retry as_root apt-get -q update
@@ -67,4 +69,5 @@ younger_features() {
 }
 
 # The crates that users build, as cargo's arguments.
+# shellcheck disable=SC2034
 published=(--package micro-runtime --package protoc-gen-micro --package micro-cli)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # No C code in a default build, no crate twice in the runtime, only licences that may be mixed with ours.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 need jq jq
 
 # 1. The two commands need a Rust toolchain and a linker, no C compiler: nothing

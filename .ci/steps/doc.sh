@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # The documentation builds without a warning, broken links among them.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --all-features

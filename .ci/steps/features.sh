@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Each feature of each crate compiles alone, and so does none at all, without warnings.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 need jq jq
 
 passed=0 broken=()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # The code is formatted.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 
-cargo fmt --all --check
+cargo fmt --all --check -- --color never

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The README's first command prints what it promises.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 
 readme_command 'cargo run --example hello'
 cargo build --locked --example hello

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # rust-version is the lowest Rust that compiles the published crates: measured with 1.85.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 source .ci/rust-1.85.sh
 need jq jq
 unpack_rust_185

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The plugin under protoc and under buf writes what build.rs gets from the library.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 need npm npm
 
 cargo build --locked --package protoc-gen-micro
@@ -100,13 +100,12 @@ done
 
 # Only a run over everything can write the file that includes all packages.
 ls library
-rm -f without-include/*
 cp -r library without-include
 rm without-include/_micro.rs
-count protoc "$(find library -name '*.rs' | wc -l)" 0
-diff -r library protoc
-diff -r library buf-all
-diff -r without-include buf-directory
+for pair in library:protoc library:buf-all without-include:buf-directory; do
+  diff -r "${pair%:*}" "${pair#*:}" || fail "${pair%:*} and ${pair#*:} differ"
+  count protoc 1 0
+done
 
 # Misuse by hand and by buf's users ends in a message, not in a panic.
 "$plugin" --version | grep -q '^protoc-gen-micro '

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The README's second command: every test that needs no other program.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 
 readme_command 'cargo test --workspace'
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The published crates compile for Windows.
-source "$(dirname "$0")/../lib.sh"
+source .ci/lib.sh
 source .ci/rust-1.85.sh
 unpack_rust_185
 

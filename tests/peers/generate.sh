@@ -37,7 +37,7 @@ generate() {
   rm -f "$1"/gen/*
   protoc -Iproto \
     --plugin=protoc-gen-go="$tools/$2" --go_out=paths=source_relative:"$1/gen" \
-    --plugin=protoc-gen-"$3"="$tools/$4" --"$3"_out=paths=source_relative:"$1/gen" \
+    --plugin=protoc-gen-"$3"="$tools/$4" "--$3_out=paths=source_relative:$1/gen" \
     peer.proto
 }
 

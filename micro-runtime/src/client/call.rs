@@ -1,31 +1,28 @@
 //! [`Call`]: a call, before and while it is made.
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Mode;
-use super::head;
-use super::limit::Limit;
-use super::options::boxed;
+use super::intercept::{Intercepted, intercept, message_of};
+use super::options::Settings;
 use super::plan::{self, Opened, Plan, Reply};
 use super::response::{About, Response, WithResponse};
+use super::setup::{Route, Setup, setters};
 use super::streams;
 use super::target::Target;
+use crate::codec::Codec;
 use crate::codec::frame::{PREFIX, seal};
-use crate::codec::{Codec, Encoding};
 use crate::context::Context;
 use crate::exchange::BoxFuture;
-use crate::interceptor::{Invocation, MethodName, Next, Outcome, Side};
-use crate::metadata::Metadata;
-use crate::method::{Idempotency, Method, MethodInfo};
+use crate::interceptor::{MethodName, Outcome};
+use crate::method::Method;
 use crate::status::{Result, Status};
 use crate::stream::{Inbound, Outbound};
 
@@ -78,21 +75,9 @@ pub struct Call<Req: 'static, Rsp: 'static, K> {
     method: &'static Method<Req, Rsp>,
     request: Option<Req>,
     target: Target,
-    context: Option<Context>,
-    /// `None`: what the client says.
-    timeout: Option<Option<Duration>>,
-    extra: Option<Box<Extra>>,
+    setup: Setup,
     state: State,
     kind: PhantomData<fn() -> K>,
-}
-
-/// What few calls set.
-#[derive(Default)]
-struct Extra {
-    metadata: Metadata,
-    forward: Vec<Box<str>>,
-    address: Option<String>,
-    retries: Option<u32>,
 }
 
 #[expect(
@@ -106,15 +91,9 @@ enum State {
     Slow(BoxFuture<'static, Result<Reply>>),
     /// A stream on the slow way, and its only request.
     Opening(BoxFuture<'static, Result<Opened>>, Option<Bytes>),
-    Intercepted(Intercepted),
+    /// And what came beside the reply of a unary call.
+    Intercepted(Intercepted, Arc<Mutex<About>>),
     Over,
-}
-
-struct Intercepted {
-    run: BoxFuture<'static, Result<Outcome>>,
-    /// Of the call inside, beside its message.
-    about: Arc<Mutex<About>>,
-    limit: Limit,
 }
 
 /// How a unary call ended well.
@@ -137,118 +116,26 @@ impl<Req: 'static, Rsp: 'static, K> Call<Req, Rsp, K> {
             method,
             request,
             target,
-            context: Context::current(),
-            timeout: None,
-            extra: None,
+            setup: Setup::new(),
             state: State::Start,
             kind: PhantomData,
         }
     }
 
-    /// How long the call may take, everything included, from when it is first polled. Default: the client's
-    /// (5 s) for a unary call, none for a stream. `None` takes the default away. A deadline that the call
-    /// inherits stays, if it is earlier.
-    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.timeout = Some(timeout.into());
-        self
-    }
-
-    /// Adds metadata. It replaces what the call would inherit, or have from the client, under the same name.
-    /// A name or a value that cannot be sent fails the call with INTERNAL.
-    pub fn metadata(mut self, name: impl AsRef<str>, value: impl Into<String>) -> Self {
-        self.extra().metadata.append(name, value);
-        self
-    }
-
-    /// The same with a value of bytes, for a name that ends in `-bin`.
-    pub fn metadata_bin(mut self, name: impl AsRef<str>, value: impl Into<Bytes>) -> Self {
-        self.extra().metadata.append_bin(name, value);
-        self
-    }
-
-    /// How often the call may be made again although it may have been processed. Default: the client's (1). It
-    /// means nothing for a method that is not declared safe to repeat.
-    pub fn retries(mut self, retries: u32) -> Self {
-        self.extra().retries = Some(retries);
-        self
-    }
-
-    /// Calls the node at this address, whatever the registry says.
-    pub fn address(mut self, address: impl Into<String>) -> Self {
-        self.extra().address = Some(address.into());
-        self
-    }
-
-    /// Inherits from this context: deadline, cancellation and metadata. Default: the context of the handler in
-    /// which the call is created, if there is one.
-    pub fn context(mut self, context: &Context) -> Self {
-        self.context = Some(context.clone());
-        self
-    }
-
-    /// Credentials among the inherited metadata that go on with this call, such as `authorization`, beside
-    /// those that the client forwards anyway.
-    pub fn forward<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        let names = boxed(names);
-        self.extra().forward.extend(names);
-        self
-    }
-
-    fn extra(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
+    setters! {
+        "How often the call may be made again although it may have been processed. Default: the client's (1). \
+         It means nothing for a method that is not declared safe to repeat."
     }
 
     fn plan(&mut self, timeout: Option<Duration>) -> Result<Plan> {
-        let timeout = self.timeout.unwrap_or(timeout);
-        let extra = self.extra.take();
-        prepare(
-            &self.target,
-            self.method.info(),
-            self.context.take(),
-            timeout,
-            extra,
-        )
+        let limit = self.setup.limit(timeout)?;
+        let route = Route::of(self.method.info(), &self.target);
+        let balancer = self.setup.balancer(&self.target);
+        self.setup.plan(&self.target, balancer, route, limit)
     }
 
-    /// What runs behind the interceptors, and they.
-    fn intercept<F, Fut>(&mut self, mut plan: Plan, about: Arc<Mutex<About>>, terminal: F)
-    where
-        Req: Send,
-        F: FnOnce(Plan, Option<Box<Req>>) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<Outcome>> + Send + 'static,
-    {
-        let invocation = Invocation {
-            side: Side::Client,
-            service: Arc::clone(self.target.shared_name()),
-            method: MethodName::Typed(self.method.info()),
-            metadata: std::mem::take(&mut plan.metadata),
-            message: self
-                .request
-                .take()
-                .map(|request| Box::new(request) as Box<dyn Any + Send>),
-            context: plan.limit.context().cloned(),
-        };
-        let chain = Arc::clone(&self.target.settings().interceptors);
-        let limit = plan.limit.twin();
-        let next = Next::new(chain, move |call: Invocation| async move {
-            plan.metadata = call.metadata;
-            head::check(&plan.metadata).map_err(Status::internal)?;
-            let request = match call.message.map(<Box<dyn Any + Send>>::downcast::<Req>) {
-                None => None,
-                Some(Ok(request)) => Some(request),
-                Some(Err(_)) => {
-                    return Err(Status::internal(
-                        "an interceptor gave the call a request of another type than its method's",
-                    ));
-                }
-            };
-            terminal(plan, request).await
-        });
-        self.state = State::Intercepted(Intercepted {
-            run: Box::pin(next.run(invocation)),
-            about,
-            limit,
-        });
+    fn name(&self) -> MethodName {
+        MethodName::Typed(self.method.info())
     }
 
     fn encode(&self, request: &Req) -> Result<Bytes> {
@@ -256,85 +143,8 @@ impl<Req: 'static, Rsp: 'static, K> Call<Req, Rsp, K> {
     }
 }
 
-fn encode<M>(codec: &Codec<M>, message: &M, settings: &super::options::Settings) -> Result<Bytes> {
+fn encode<M>(codec: &Codec<M>, message: &M, settings: &Settings) -> Result<Bytes> {
     seal(codec.encode(message, &settings.encoding, PREFIX)?)
-}
-
-fn prepare(
-    target: &Target,
-    method: &'static MethodInfo,
-    context: Option<Context>,
-    timeout: Option<Duration>,
-    extra: Option<Box<Extra>>,
-) -> Result<Plan> {
-    let settings = target.settings();
-    let extra = extra.map(|extra| *extra).unwrap_or_default();
-    let metadata = metadata(extra.metadata, context.as_ref(), &extra.forward, target)?;
-    let balancer = match &extra.address {
-        Some(address) if matches!(target.client().0.shared.mode, Mode::Registry) => {
-            target.client().selector().address(address)
-        }
-        _ => Arc::clone(target.balancer()),
-    };
-    let path = match &settings.proxy {
-        // A proxy finds the service by the path (go-micro's own form of it, util/grpc/grpc.go).
-        Some(_) => Bytes::from(format!(
-            "/{}.{}",
-            target.name(),
-            method.endpoint.replacen('.', "/", 1)
-        )),
-        None => Bytes::from_static(method.path.as_bytes()),
-    };
-    let retries = match method.idempotency {
-        Idempotency::Unknown => 0,
-        Idempotency::NoSideEffects | Idempotency::Idempotent => {
-            extra.retries.unwrap_or(settings.retries)
-        }
-    };
-    let limit = Limit::new(timeout, context);
-    if let Some(over) = limit.check() {
-        return Err(limit.status(over, "it had not begun"));
-    }
-    Ok(Plan::new(
-        target.clone(),
-        balancer,
-        path,
-        metadata,
-        limit,
-        retries,
-    ))
-}
-
-/// What a call sends along: its own, then what it inherits, then what the client adds; of a name only the
-/// first of these that have it.
-fn metadata(
-    own: Metadata,
-    context: Option<&Context>,
-    forward: &[Box<str>],
-    target: &Target,
-) -> Result<Metadata> {
-    let settings = target.settings();
-    let mut metadata = own;
-    head::check(&metadata).map_err(Status::internal)?;
-    if let Some(context) = context.filter(|context| context.has_metadata()) {
-        let inherited = if forward.is_empty() {
-            context.inherited_metadata(&settings.forward)
-        } else {
-            context.inherited_metadata(&[forward, &settings.forward].concat())
-        };
-        add_missing(&mut metadata, &inherited);
-    }
-    add_missing(&mut metadata, &settings.metadata);
-    Ok(metadata)
-}
-
-fn add_missing(metadata: &mut Metadata, more: &Metadata) {
-    let own = metadata.clone();
-    for (name, value) in more.iter() {
-        if own.get_bin(name).is_none() {
-            metadata.append_bin(name, value.clone());
-        }
-    }
 }
 
 /// Everything in it is `Unpin` or boxed, but for a message that is only moved.
@@ -357,12 +167,12 @@ impl<Req: 'static, Rsp: 'static, K> fmt::Debug for Call<Req, Rsp, K> {
     }
 }
 
-fn over() -> Status {
-    Status::internal("the call was polled again after it was done")
+fn lock(about: &Mutex<About>) -> MutexGuard<'_, About> {
+    about.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn no_reply() -> Status {
-    Status::internal("an interceptor answered the call with another type than its method's")
+fn over() -> Status {
+    Status::internal("the call was polled again after it was done")
 }
 
 // ===== unary =====
@@ -402,9 +212,9 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
                     self.state = State::Over;
                     return Poll::Ready(reply.map(Done::Reply));
                 }
-                State::Intercepted(run) => {
+                State::Intercepted(run, about) => {
                     let outcome = ready!(run.poll(cx));
-                    let about = run.about();
+                    let about = std::mem::take(&mut *lock(about));
                     self.state = State::Over;
                     return Poll::Ready(outcome.map(|outcome| Done::Outcome(outcome, about)));
                 }
@@ -417,21 +227,24 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
         self.state = State::Over;
         let plan = self.plan(self.target.settings().timeout)?;
         if !self.target.settings().interceptors.is_empty() {
-            let method = self.method;
+            let codecs = (self.method.request, self.method.response);
             let about = Arc::new(Mutex::new(About::default()));
             let slot = Arc::clone(&about);
-            self.intercept(plan, about, move |plan, request| async move {
-                let Some(request) = request else {
-                    return Err(over());
-                };
-                let settings = plan.target.settings();
-                let body = encode(&method.request, &*request, settings)?;
-                drop(request);
-                let reply = plan::unary(plan, body).await?;
-                let (message, about) = reply.into_parts(&method.response)?;
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = about;
-                Ok(Outcome::of(message))
-            });
+            let run = intercept(
+                plan,
+                self.name(),
+                self.request.take(),
+                move |plan, request| async move {
+                    let request = request.ok_or_else(over)?;
+                    let body = encode(&codecs.0, &request, plan.target.settings())?;
+                    drop(request);
+                    let reply = plan::unary(plan, body).await?;
+                    let (message, about) = reply.into_parts(&codecs.1)?;
+                    *lock(&slot) = about;
+                    Ok(Outcome::of(message))
+                },
+            );
+            self.state = State::Intercepted(run, about);
             return Ok(());
         }
         let Some(request) = &self.request else {
@@ -467,11 +280,6 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
     }
 }
 
-fn message_of<M: 'static>(outcome: Outcome) -> Result<M> {
-    let message = outcome.message.and_then(|any| any.downcast::<M>().ok());
-    message.map(|message| *message).ok_or_else(no_reply)
-}
-
 impl<Req: Send + 'static, Rsp: Send + 'static> Kind<Req, Rsp> for Unary {}
 
 impl<Req: Send + 'static, Rsp: Send + 'static> sealed::Kind<Req, Rsp> for Unary {
@@ -489,12 +297,12 @@ impl<Req: Send + 'static, Rsp: Send + 'static> sealed::Kind<Req, Rsp> for Unary 
 
 impl Reply {
     fn message<M>(self, codec: &Codec<M>) -> Result<M> {
-        let encoding: Encoding = self.receiving.content_type().request_encoding();
+        let encoding = self.receiving.content_type().request_encoding();
         codec.decode(self.message, &encoding)
     }
 
     fn into_parts<M>(self, codec: &Codec<M>) -> Result<(M, About)> {
-        let encoding: Encoding = self.receiving.content_type().request_encoding();
+        let encoding = self.receiving.content_type().request_encoding();
         let message = codec.decode(self.message, &encoding)?;
         let (headers, trailers) = self.receiving.into_metadata();
         let about = About {
@@ -504,24 +312,6 @@ impl Reply {
             attempts: self.attempts,
         };
         Ok((message, about))
-    }
-}
-
-// ===== impl Intercepted =====
-
-impl Intercepted {
-    fn poll(&mut self, cx: &mut Task<'_>) -> Poll<Result<Outcome>> {
-        match self.run.as_mut().poll(cx) {
-            Poll::Ready(outcome) => Poll::Ready(outcome),
-            Poll::Pending => {
-                let over = ready!(self.limit.poll(cx));
-                Poll::Ready(Err(self.limit.status(over, "its interceptors ran")))
-            }
-        }
-    }
-
-    fn about(&self) -> About {
-        std::mem::take(&mut *self.about.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -545,7 +335,7 @@ impl<Req: Send + 'static, Rsp: 'static, K> Call<Req, Rsp, K> {
                     self.state = State::Over;
                     return Poll::Ready(opened.map(|opened| Begun(opened, body)));
                 }
-                State::Intercepted(run) => {
+                State::Intercepted(run, _) => {
                     let outcome = ready!(run.poll(cx));
                     self.state = State::Over;
                     return Poll::Ready(outcome.and_then(message_of::<Begun>));
@@ -561,17 +351,21 @@ impl<Req: Send + 'static, Rsp: 'static, K> Call<Req, Rsp, K> {
         self.state = State::Over;
         let plan = self.plan(None)?;
         if !self.target.settings().interceptors.is_empty() {
-            let method = self.method;
-            self.intercept(plan, Arc::default(), move |plan, request| async move {
-                let body = match request {
-                    Some(request) => {
-                        Some(encode(&method.request, &*request, plan.target.settings())?)
-                    }
-                    None => None,
-                };
-                let opened = plan.open(body.clone(), body.is_some()).await?;
-                Ok(Outcome::of(Begun(opened, body)))
-            });
+            let codec = self.method.request;
+            let run = intercept(
+                plan,
+                self.name(),
+                self.request.take(),
+                move |plan, request| async move {
+                    let body = match request {
+                        Some(request) => Some(encode(&codec, &request, plan.target.settings())?),
+                        None => None,
+                    };
+                    let opened = plan.open(body.clone(), body.is_some()).await?;
+                    Ok(Outcome::of(Begun(opened, body)))
+                },
+            );
+            self.state = State::Intercepted(run, Arc::default());
             return Ok(None);
         }
         let body = match self.request.take() {

@@ -20,12 +20,15 @@
 
 mod call;
 mod head;
+mod intercept;
 mod limit;
+mod named;
 mod options;
 mod plan;
 mod pool;
 mod receive;
 mod response;
+mod setup;
 mod streams;
 mod target;
 
@@ -38,6 +41,7 @@ use crate::registry::{DynRegistry, Fixed};
 use crate::selector::{P2c, Selector, Strategy};
 
 pub use call::{Bidi, Call, ClientStreaming, Kind, ServerStreaming, Unary};
+pub use named::{Named, NamedCall};
 pub use options::ClientOptions;
 use options::Settings;
 pub(crate) use pool::Dial;
@@ -121,6 +125,11 @@ impl Client {
     #[must_use]
     pub fn target(&self, name: &str) -> Target {
         Target::new(self, name)
+    }
+
+    /// A call without generated code, by the names of a service and of an endpoint, both as in the registry.
+    pub fn request(&self, service: &str, endpoint: &str) -> NamedCall {
+        NamedCall::new(self, service, endpoint)
     }
 
     fn selector(&self) -> &Selector<Pool> {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::limit::{Limit, Over};
 use super::pool::{NoConnection, Pool, Terms, Unsent};
 use super::receive::{Failure, Receiving};
 use super::target::Target;
+use crate::deadline::Deadline;
 use crate::exchange::{Incoming, OutHead, Outgoing};
 use crate::metadata::Metadata;
 use crate::registry::Node;
@@ -17,6 +19,10 @@ use crate::status::{Code, Status};
 
 /// How long look-up, pick and connect may take for a call without a deadline.
 const OPENING: Duration = Duration::from_secs(5);
+
+/// How long a call waits for a connection to one node while it could go to another: a host that is cut off
+/// answers nothing, and must not use up the call's time. The dial goes on by itself.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The pause before the call goes to a node again that it has been to; grows by [`PAUSE_FACTOR`].
 const PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +37,7 @@ pub(super) struct Plan {
     pub(super) path: Bytes,
     pub(super) metadata: Metadata,
     pub(super) limit: Limit,
+    deadline: Option<Deadline>,
     /// How often it may be made again although it may have been processed; 0 if it is not safe to repeat.
     pub(super) retries: u32,
     /// How often it was sent, or was to be sent, to a node.
@@ -39,6 +46,9 @@ pub(super) struct Plan {
     pub(super) whole: Option<Duration>,
     /// A node that was picked and did not take the call at once.
     picked: Option<Picked<Pool>>,
+    /// A node whose connection takes longer than [`PATIENCE`]; the call comes back to it when there is no
+    /// other.
+    slow: Option<Picked<Pool>>,
     tried: Tried,
     /// How often a goodbye was forgiven.
     goodbyes: u32,
@@ -77,10 +87,12 @@ impl Plan {
             path,
             metadata,
             whole: limit.whole(),
+            deadline: limit.deadline(),
             limit,
             retries,
             attempts: 0,
             picked: None,
+            slow: None,
             tried: Tried::default(),
             goodbyes: 0,
             revisits: 0,
@@ -132,63 +144,75 @@ impl Plan {
             if let Some(over) = self.limit.check() {
                 return Err(self.over(over, format_args!("the call was to be opened")));
             }
-            let picked = match self.picked.take().map_or_else(|| self.pick(), Ok) {
-                Ok(picked) => picked,
-                Err(no_node) => {
-                    self.find(no_node, opening.as_mut()).await?;
-                    continue;
+            let (picked, patient) = match self.picked.take().map_or_else(|| self.pick(), Ok) {
+                Ok(picked) => (picked, false),
+                Err(no_node) => match self.slow.take() {
+                    Some(picked) => (picked, true),
+                    None => {
+                        self.find(no_node, opening.as_mut()).await?;
+                        continue;
+                    }
+                },
+            };
+            self.attempts += u32::from(!patient);
+            let limit = opening.as_mut().unwrap_or(&mut self.limit);
+            let connecting = Connecting {
+                target: &self.target,
+                slot: picked.slot(),
+                path: &self.path,
+                metadata: &self.metadata,
+                deadline: self.deadline,
+                first: &first,
+                end,
+                eager: picked.is_probe(),
+            };
+            let connecting = connecting.run();
+            let bound = if patient {
+                limit.bound(connecting).await.map(Ok)
+            } else {
+                limit.bound(timeout(PATIENCE, connecting)).await
+            };
+            match bound {
+                Ok(Ok(Ok((out, incoming)))) => {
+                    self.slow = None;
+                    return Ok(self.opened(picked, out, incoming));
                 }
-            };
-            self.attempts += 1;
-            let slot = Arc::clone(picked.slot());
-            let settings = self.target.settings();
-            let terms = Terms {
-                dial: self.target.dial(),
-                max_connections: settings.max_connections,
-            };
-            let (path, authority) = (&self.path, slot.payload().authority(&slot));
-            let (deadline, metadata) = (self.limit.deadline(), &self.metadata);
-            let head = || {
-                let left = deadline.map(crate::Deadline::left);
-                let (path, authority) = (path.clone(), authority.clone());
-                settings.heads.request(path, authority, left, metadata)
-            };
-            let connecting =
-                slot.payload()
-                    .open(&slot, terms, head, first.clone(), end, picked.is_probe());
-            let bound = match &mut opening {
-                Some(opening) => opening.bound(connecting).await,
-                None => self.limit.bound(connecting).await,
-            };
-            let failed = match bound {
-                Ok(Ok((out, incoming))) => return Ok(self.opened(picked, out, incoming)),
-                Ok(Err(failed)) => failed,
+                Ok(Ok(Err(failed))) => self.not_connected(picked, &failed, patient),
+                // There may be another node meanwhile.
+                Ok(Err(_)) => {
+                    self.tried.add(&picked);
+                    self.slow = Some(picked);
+                }
                 Err(over) => {
-                    let address = &slot.node().address;
+                    let address = &picked.slot().node().address;
                     let what = format_args!("a connection to node {address} was made");
                     return Err(self.over(over, what));
                 }
-            };
-            self.tried.add(&picked);
-            self.repeating = false;
-            let address = &slot.node().address;
-            let status = match &failed {
-                NoConnection::Failed(broken) => {
-                    Status::unavailable(format_args!("no connection to node {address}: {broken}"))
-                }
-                NoConnection::BackingOff(broken) => Status::unavailable(format_args!(
-                    "no connection to node {address} a moment ago: {broken}"
-                )),
-                NoConnection::Crowded => Status::resource_exhausted(format_args!(
-                    "too many calls wait for a connection to node {address}"
-                )),
-            };
-            match failed {
-                NoConnection::Failed(_) => picked.failed(selector::Failure::Connection),
-                NoConnection::BackingOff(_) | NoConnection::Crowded => drop(picked),
             }
-            self.last = Some(status);
-            self.answer = None;
+        }
+    }
+
+    fn not_connected(&mut self, picked: Picked<Pool>, failed: &NoConnection, counted: bool) {
+        let address = &picked.slot().node().address;
+        self.last = Some(match &failed {
+            NoConnection::Failed(broken) => {
+                Status::unavailable(format_args!("no connection to node {address}: {broken}"))
+            }
+            NoConnection::BackingOff(broken) => Status::unavailable(format_args!(
+                "no connection to node {address} a moment ago: {broken}"
+            )),
+            NoConnection::Crowded => Status::resource_exhausted(format_args!(
+                "too many calls wait for a connection to node {address}"
+            )),
+        });
+        self.answer = None;
+        self.repeating = false;
+        if !counted {
+            self.tried.add(&picked);
+        }
+        match failed {
+            NoConnection::Failed(_) => picked.failed(selector::Failure::Connection),
+            NoConnection::BackingOff(_) | NoConnection::Crowded => drop(picked),
         }
     }
 
@@ -215,9 +239,7 @@ impl Plan {
         }
         let limit = opening.unwrap_or(&mut self.limit);
         // The one or the other has a deadline.
-        let deadline = limit
-            .deadline()
-            .unwrap_or_else(|| crate::Deadline::after(OPENING));
+        let deadline = limit.deadline().unwrap_or_else(|| Deadline::after(OPENING));
         match limit.bound(self.balancer.ready(deadline)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(no_node)) => Err(self.exhausted(&no_node)),
@@ -330,6 +352,39 @@ impl Plan {
         let exponent = i32::try_from(self.revisits.min(16)).unwrap_or(16);
         let jitter = 1.0 - PAUSE_JITTER + 2.0 * PAUSE_JITTER * fastrand::f64();
         PAUSE.mul_f64(PAUSE_FACTOR.powi(exponent) * jitter)
+    }
+}
+
+/// The way to a connection to one node.
+struct Connecting<'a> {
+    target: &'a Target,
+    slot: &'a Arc<Slot<Pool>>,
+    path: &'a Bytes,
+    metadata: &'a Metadata,
+    deadline: Option<Deadline>,
+    first: &'a Option<Bytes>,
+    end: bool,
+    eager: bool,
+}
+
+impl Connecting<'_> {
+    async fn run(self) -> Result<(Outgoing, Incoming), NoConnection> {
+        let settings = self.target.settings();
+        let terms = Terms {
+            dial: self.target.dial(),
+            max_connections: settings.max_connections,
+        };
+        let pool = self.slot.payload();
+        let authority = pool.authority(self.slot);
+        // Made when it is sent: it says how much time is left then.
+        let head = || {
+            let left = self.deadline.map(Deadline::left);
+            let (path, authority) = (self.path.clone(), authority.clone());
+            settings.heads.request(path, authority, left, self.metadata)
+        };
+        let first = self.first.clone();
+        pool.open(self.slot, terms, head, first, self.end, self.eager)
+            .await
     }
 }
 

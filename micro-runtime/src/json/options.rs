@@ -174,7 +174,6 @@ impl fmt::Debug for Options {
             .field("emit_defaults", &self.emit_defaults)
             .field("enums_as_numbers", &self.enums_as_numbers)
             .field("pretty", &self.pretty)
-            .field("types", self.registry())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -149,6 +149,18 @@ impl<C: Default + Send + Sync + 'static> Balancer<C> {
         Err(self.no_node(&self.snapshot.load(), 0, false, started.elapsed()))
     }
 
+    /// What the service registered under a key of the metadata of an endpoint: what the first version says
+    /// that knows the endpoint.
+    pub(crate) fn endpoint_metadata(&self, endpoint: &str, key: &str) -> Option<String> {
+        let snapshot = self.snapshot.load();
+        let mut endpoints = snapshot
+            .members()
+            .iter()
+            .flat_map(|member| &member.service.endpoints);
+        let found = endpoints.find(|found| found.name == endpoint)?;
+        found.metadata.get(key).cloned()
+    }
+
     pub(super) fn filters(&self) -> &[Filter] {
         &self.filters
     }
@@ -188,6 +200,27 @@ impl<C: Default + Send + Sync + 'static> Balancer<C> {
                 .map(|millis| self.core.clock.instant(millis)),
             error,
         })
+    }
+}
+
+#[cfg(test)]
+impl<C: Default + Send + Sync + 'static> Balancer<C> {
+    /// How many nodes there are, before the filters.
+    pub(super) fn seen(&self) -> usize {
+        self.snapshot.load().seen()
+    }
+
+    /// The nodes that the filters keep.
+    pub(super) fn slots(&self) -> Vec<Arc<Slot<C>>> {
+        let snapshot = self.snapshot.load();
+        let places = 0..snapshot.members().len();
+        let slots = places.filter_map(|place| snapshot.slot(place).cloned());
+        slots.collect()
+    }
+
+    /// How many nodes' states are kept, whether they are there or not.
+    pub(super) fn remembered(&self) -> usize {
+        self.core.with_state(|state| state.slots.len())
     }
 }
 

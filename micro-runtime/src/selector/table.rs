@@ -111,6 +111,13 @@ impl<C: Default + Send + Sync + 'static> Selector<C> {
         self.0.cache.registry_name()
     }
 
+    /// How many services and addresses are remembered.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let tables = self.lock();
+        (tables.services.len(), tables.addresses.len())
+    }
+
     fn held<'a>(&self, tables: &'a mut Tables<C>, name: &str) -> &'a mut Held<C> {
         let inner = &self.0;
         find(&mut tables.services, &mut tables.uses, name, |name| {

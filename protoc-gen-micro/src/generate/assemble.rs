@@ -42,7 +42,13 @@ pub(crate) fn file(
             package.name()
         ))
     })?;
-    file.items.extend(rest.items);
+    file.items.extend(rest.items.into_iter().map(|mut item| {
+        if let Item::Impl(item) = &mut item {
+            let allow: Attribute = parse_quote!(#[allow(clippy::all, clippy::pedantic)]);
+            item.attrs.insert(0, allow);
+        }
+        item
+    }));
 
     let sources: Vec<&str> = package.files.iter().map(|file| file.proto.name()).collect();
     let runtime = quote!(#runtime).to_string().replace(' ', "");

@@ -34,7 +34,7 @@ pub(crate) fn emit(files: &[&FileDescriptorProto], names: &dyn RustNames) -> Tok
         items, registered, ..
     } = emitter;
     let runtime = names.runtime();
-    let docs = "Adds this package's messages to the types that an `Any` may hold in JSON.";
+    let docs = " Adds this package's messages to the types that an `Any` may hold in JSON.";
     let registry = match registered.is_empty() {
         true => quote!(_),
         false => quote!(registry),
@@ -43,7 +43,7 @@ pub(crate) fn emit(files: &[&FileDescriptorProto], names: &dyn RustNames) -> Tok
         #items
 
         #[doc = #docs]
-        #[allow(dead_code)]
+        #[allow(dead_code, unreachable_pub)]
         pub fn register_types(#registry: &mut #runtime::json::TypeRegistry) {
             #registered
         }

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use std::sync::Once;
 
 use prost_build::{Config, Module, Service, ServiceGenerator};
-use prost_types::FileDescriptorProto;
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 use syn::Attribute;
 use syn::parse::Parser as _;
 
-use super::types::{prost_path, prost_types_path};
+use super::types::{matches, prost_path, prost_types_path};
 use crate::diagnostic::Diagnostic;
 use crate::options::Options;
 
@@ -45,6 +45,16 @@ impl Messages {
     ) -> Result<Messages, Diagnostic> {
         let services = Rc::new(RefCell::new(HashMap::new()));
         let mut config = config(options, extern_path);
+        for file in &files {
+            let prefix = file
+                .package
+                .as_ref()
+                .map(|package| format!(".{package}"))
+                .unwrap_or_default();
+            for message in &file.message_type {
+                derive_debug(&mut config, options, &prefix, message);
+            }
+        }
         configure(&mut config);
         config.format(false);
         config.service_generator(Box::new(Collector(Rc::clone(&services))));
@@ -130,6 +140,51 @@ fn config(options: &Options, extern_path: &[(String, String)]) -> Config {
         config.retain_enum_prefix();
     }
     config
+}
+
+/// Derives the `Debug` of messages that have a `BTreeMap`: prost-derive 0.14.6 writes it with `::prost`,
+/// whatever `prost_path` says, and our users need not have that crate.
+fn derive_debug(config: &mut Config, options: &Options, prefix: &str, message: &DescriptorProto) {
+    let full = format!("{prefix}.{}", message.name());
+    let is_map = |field: &FieldDescriptorProto| {
+        field.type_name.as_deref().is_some_and(|name| {
+            let entry = name
+                .strip_prefix(&full)
+                .and_then(|rest| rest.strip_prefix('.'));
+            let mut nested = message.nested_type.iter();
+            nested.any(|each| {
+                Some(each.name()) == entry
+                    && each
+                        .options
+                        .as_ref()
+                        .is_some_and(|options| options.map_entry())
+            })
+        })
+    };
+    let has_btree_map = message.field.iter().any(|field| {
+        let path = format!("{full}.{}", field.name());
+        is_map(field)
+            && options
+                .btree_map
+                .iter()
+                .any(|matcher| matches(matcher, &path))
+    });
+    if has_btree_map {
+        if !options
+            .skip_debug
+            .iter()
+            .any(|matcher| matches(matcher, &full))
+        {
+            // These match what is nested in the message too, all three alike.
+            config.skip_debug([&full]);
+            config.message_attribute(&full, "#[derive(Debug)]");
+            config.enum_attribute(&full, "#[derive(Debug)]");
+        }
+        return;
+    }
+    for nested in &message.nested_type {
+        derive_debug(config, options, &full, nested);
+    }
 }
 
 impl ServiceGenerator for Collector {

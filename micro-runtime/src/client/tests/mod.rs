@@ -2,6 +2,7 @@
 
 mod calls;
 mod faults;
+mod named;
 mod nodes;
 mod streams;
 
@@ -177,6 +178,7 @@ pub(super) async fn cancelled(mut out: Outgoing) -> Why {
 pub(super) enum Site {
     Refuses,
     Hangs,
+    Slow(Duration, Arc<dyn Serve>),
     Serves(Arc<dyn Serve>),
 }
 
@@ -233,6 +235,13 @@ impl Dial for Network {
                 *sites.dials.entry(address.to_string()).or_default() += 1;
                 sites.sites.get(&*address).cloned()
             };
+            let site = match site {
+                Some(Site::Slow(time, app)) => {
+                    tokio::time::sleep(time).await;
+                    Some(Site::Serves(app))
+                }
+                site => site,
+            };
             match site {
                 Some(Site::Serves(app)) => {
                     let connection = connect_with(app, drain).await;
@@ -242,7 +251,7 @@ impl Dial for Network {
                     Ok(connection)
                 }
                 Some(Site::Hangs) => std::future::pending().await,
-                Some(Site::Refuses) | None => Err(Broken::new(Why::Closed)
+                Some(Site::Refuses | Site::Slow(..)) | None => Err(Broken::new(Why::Closed)
                     .unprocessed()
                     .with_detail("connection refused")),
             }
@@ -252,6 +261,14 @@ impl Dial for Network {
 
 /// Registers nodes of the service `echo` at these addresses.
 pub(super) async fn registry(addresses: &[&str]) -> Memory {
+    registry_with(addresses, Vec::new()).await
+}
+
+/// The same, with endpoints.
+pub(super) async fn registry_with(
+    addresses: &[&str],
+    endpoints: Vec<registry::Endpoint>,
+) -> Memory {
     let registry = Memory::new();
     if addresses.is_empty() {
         return registry;
@@ -264,6 +281,7 @@ pub(super) async fn registry(addresses: &[&str]) -> Memory {
     let service = registry::Service {
         name: "echo".into(),
         nodes: nodes.collect(),
+        endpoints,
         ..registry::Service::default()
     };
     registry.register(&service, Duration::ZERO).await.unwrap();
@@ -272,8 +290,12 @@ pub(super) async fn registry(addresses: &[&str]) -> Memory {
 
 /// A client of these nodes, which takes them in turns.
 pub(super) async fn client(network: &Network, addresses: &[&str]) -> Client {
+    client_of(network, registry(addresses).await)
+}
+
+pub(super) fn client_of(network: &Network, registry: Memory) -> Client {
     Client::new(
-        Arc::new(registry(addresses).await),
+        Arc::new(registry),
         Arc::new(RoundRobin),
         Arc::new(network.clone()),
         ClientOptions::new(),

@@ -161,6 +161,35 @@ async fn a_dial_outlives_the_caller_that_began_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_cut_off_costs_a_second_at_most() {
+    let network = Network::default();
+    network.put("a:1", Site::Hangs);
+    network.serve("b:1", named("b"));
+    let target = client(&network, &["a:1", "b:1"]).await.target("echo");
+    for _ in 0..4 {
+        let start = tokio::time::Instant::now();
+        assert_eq!(target.unary(&ECHO, String::new()).await.unwrap(), "b");
+        assert!(start.elapsed() <= Duration::from_secs(1));
+    }
+    assert_eq!(network.dials("a:1"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_node_is_waited_for_when_there_is_no_other() {
+    let network = Network::default();
+    network.put(
+        "a:1",
+        Site::Slow(Duration::from_secs(3), script(named("a"))),
+    );
+    network.put("b:1", Site::Refuses);
+    let target = client(&network, &["a:1", "b:1"]).await.target("echo");
+    let call = target.unary(&ECHO, String::new()).with_response();
+    let response = call.await.unwrap();
+    assert_eq!(response.message(), "a");
+    assert!((1..=2).contains(&response.attempts()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_refused_goes_elsewhere_whatever_the_method() {
     let network = Network::default();
     let refused = Count::default();

@@ -61,7 +61,8 @@ impl JsonMessage for FieldMask {
     }
 }
 
-/// Appends `owner.display_name` as `owner.displayName`; `None` if that cannot be turned back.
+/// Appends `owner.display_name` as `owner.displayName`; `None` if that cannot be turned back. Anything else that a path
+/// may hold, such as `*` or a map's key, stays as it is.
 fn push_camel(path: &str, text: &mut String) -> Option<()> {
     if path.is_empty() {
         return None;
@@ -70,10 +71,9 @@ fn push_camel(path: &str, text: &mut String) -> Option<()> {
     for char in path.chars() {
         match (char, after_underscore) {
             ('a'..='z', true) => text.push(char.to_ascii_uppercase()),
-            (_, true) => return None,
+            (_, true) | ('A'..='Z' | ',', false) => return None,
             ('_', false) => {}
-            ('a'..='z' | '0'..='9' | '.', false) => text.push(char),
-            _ => return None,
+            (_, false) => text.push(char),
         }
         after_underscore = char == '_';
     }
@@ -92,8 +92,8 @@ fn snake(path: &str) -> Option<String> {
                 snake.push('_');
                 snake.push(char.to_ascii_lowercase());
             }
-            'a'..='z' | '0'..='9' | '.' => snake.push(char),
-            _ => return None,
+            '_' => return None,
+            char => snake.push(char),
         }
     }
     Some(snake)
@@ -109,6 +109,8 @@ mod tests {
             ("foo", "foo"),
             ("displayName.ownerId", "display_name.owner_id"),
             ("f1.x", "f1.x"),
+            ("*", "*"),
+            ("labels.`größe`", "labels.`größe`"),
         ] {
             assert_eq!(snake(camel).as_deref(), Some(path));
             let mut text = String::new();
@@ -132,7 +134,7 @@ mod tests {
         ] {
             assert_eq!(push_camel(path, &mut String::new()), None, "{path:?}");
         }
-        for path in ["", "foo_bar", "foo bar", "f*"] {
+        for path in ["", "foo_bar", "_"] {
             assert_eq!(snake(path), None, "{path:?}");
         }
     }

@@ -94,8 +94,12 @@ impl Model {
             .iter()
             .filter(|(key, record)| record.kept_until.is_none() && !named.contains(*key))
             .count();
-        let doubtful = listed >= 2 && missing * 2 > listed;
         let before = self.records.len();
+        let doubtful = if named.is_empty() {
+            before >= 2
+        } else {
+            listed >= 2 && missing * 2 > listed
+        };
         self.records.retain(|key, record| {
             if named.contains(key) {
                 return true;
@@ -159,9 +163,7 @@ impl Model {
                 }
             }
         }
-        if self.versions.len() > self.records.len() {
-            self.forget_versions();
-        }
+        self.forget_versions();
         changed
     }
 
@@ -172,6 +174,7 @@ impl Model {
             None => true,
             Some(until) => now < until && fate(&record.known.node) != Fate::Dead,
         });
+        self.forget_versions();
         before != self.records.len()
     }
 
@@ -190,7 +193,8 @@ impl Model {
 
     fn forget_versions(&mut self) {
         let Model { records, versions } = self;
-        if versions.len() > 1 || records.is_empty() {
+        // What is worth the look: nothing is lost with a version too many.
+        if versions.len() > records.len() {
             let used: BTreeSet<&str> = records
                 .values()
                 .map(|record| record.known.service.version.as_str())
@@ -252,6 +256,7 @@ impl Model {
                 self.records.remove(&key(node));
             }
         }
+        self.forget_versions();
         before != self.records.len()
     }
 
@@ -265,4 +270,167 @@ impl Model {
 
 fn key(node: &Node) -> Key {
     (node.id.clone(), node.address.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NODES: usize = 8;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// An answer with the nodes whose bits are set, some of them in a second version.
+        Answer(u8, u8),
+        Came(usize),
+        Left(usize),
+        Fate(usize, u8),
+        Advance(u64),
+        Prune,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (any::<u8>(), any::<u8>()).prop_map(|(bits, second)| Step::Answer(bits, second)),
+            1 => Just(Step::Answer(0, 0)),
+            2 => (0..NODES).prop_map(Step::Came),
+            2 => (0..NODES).prop_map(Step::Left),
+            3 => (0..NODES, 0..3u8).prop_map(|(node, fate)| Step::Fate(node, fate)),
+            2 => (0..200u64).prop_map(Step::Advance),
+            1 => Just(Step::Prune),
+        ]
+    }
+
+    fn service(version: &str, nodes: impl IntoIterator<Item = usize>) -> Service {
+        Service {
+            version: version.into(),
+            nodes: nodes
+                .into_iter()
+                .map(|n| Node {
+                    id: n.to_string(),
+                    address: format!("10.0.0.7:{n}"),
+                    ..Node::default()
+                })
+                .collect(),
+            ..Service::default()
+        }
+    }
+
+    fn known(model: &Model) -> BTreeSet<usize> {
+        let nodes = model.nodes().into_iter();
+        nodes.map(|known| known.node.id.parse().unwrap()).collect()
+    }
+
+    proptest! {
+        /// After an answer: what it names is there; what is there besides was there before, can be reached as
+        /// far as anyone knows, and was left out for less than the grace; and two living nodes or more never
+        /// become none. After an event, exactly its nodes have come or gone.
+        #[test]
+        fn answers_add_and_events_remove(steps in proptest::collection::vec(step(), 1..60)) {
+            let mut now = Instant::now();
+            let mut model = Model::default();
+            let mut fates = [Fate::Unknown; NODES];
+            let mut left_out: BTreeMap<usize, Instant> = BTreeMap::new();
+            for step in steps {
+                let before = known(&model);
+                let fate = |node: &Node| fates[node.id.parse::<usize>().unwrap()];
+                match step {
+                    Step::Answer(bits, second) => {
+                        let named: BTreeSet<usize> =
+                            (0..NODES).filter(|n| bits >> n & 1 == 1).collect();
+                        let in_second = |n: &usize| second >> n & 1 == 1;
+                        let services = vec![
+                            service("1", named.iter().copied().filter(|n| !in_second(n))),
+                            service("2", named.iter().copied().filter(in_second)),
+                        ];
+                        model.answer(services, now, &fate);
+                        let after = known(&model);
+                        prop_assert!(named.is_subset(&after));
+                        for n in &named {
+                            left_out.remove(n);
+                        }
+                        for n in after.difference(&named) {
+                            prop_assert!(before.contains(n));
+                            prop_assert!(fates[*n] != Fate::Dead);
+                            let since = *left_out.entry(*n).or_insert(now);
+                            prop_assert!(now - since < GRACE);
+                        }
+                        if named.is_empty() && before.len() >= 2 {
+                            let stays = |n: &usize| {
+                                let kept = left_out.get(n).is_none_or(|since| now - *since < GRACE);
+                                kept && fates[*n] != Fate::Dead
+                            };
+                            prop_assert_eq!(&after, &before.iter().copied().filter(stays).collect());
+                        }
+                        for known in model.nodes() {
+                            let n: usize = known.node.id.parse().unwrap();
+                            if named.contains(&n) {
+                                let version = if in_second(&n) { "2" } else { "1" };
+                                prop_assert_eq!(&known.service.version, version);
+                            }
+                        }
+                        left_out.retain(|n, _| after.contains(n));
+                    }
+                    Step::Came(n) => {
+                        let event = Event { action: Action::Create, service: service("1", [n]) };
+                        let changed = model.event(event.clone());
+                        prop_assert!(changed || before.contains(&n));
+                        prop_assert!(!model.event(event), "the same again is no change");
+                        let mut expected = before;
+                        expected.insert(n);
+                        prop_assert_eq!(known(&model), expected);
+                        left_out.remove(&n);
+                    }
+                    Step::Left(n) => {
+                        let event = Event { action: Action::Delete, service: service("1", [n]) };
+                        prop_assert_eq!(model.event(event), before.contains(&n));
+                        let mut expected = before;
+                        expected.remove(&n);
+                        prop_assert_eq!(known(&model), expected);
+                        left_out.remove(&n);
+                    }
+                    Step::Fate(n, fate) => {
+                        fates[n] = [Fate::Unknown, Fate::Alive, Fate::Dead][usize::from(fate)];
+                    }
+                    Step::Advance(seconds) => now += Duration::from_secs(seconds),
+                    Step::Prune => {
+                        model.prune(now, &fate);
+                        let expected: BTreeSet<usize> = before
+                            .into_iter()
+                            .filter(|n| match left_out.get(n) {
+                                None => true,
+                                Some(since) => now - *since < GRACE && fates[*n] != Fate::Dead,
+                            })
+                            .collect();
+                        prop_assert_eq!(known(&model), expected.clone());
+                        left_out.retain(|n, _| expected.contains(n));
+                    }
+                }
+                prop_assert_eq!(model.keeps_any(), !left_out.is_empty());
+                prop_assert!(model.versions.len() <= model.records.len() + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_registry_floods_is_cut() {
+        let mut model = Model::default();
+        let unknown = |_: &Node| Fate::Unknown;
+        model.answer(
+            vec![service("1", 0..MAX_NODES + 10)],
+            Instant::now(),
+            &unknown,
+        );
+        assert_eq!(model.nodes().len(), MAX_NODES);
+        let event = Event {
+            action: Action::Create,
+            service: service("1", MAX_NODES..MAX_NODES + 10),
+        };
+        assert!(!model.event(event));
+        assert_eq!(model.nodes().len(), MAX_NODES);
+    }
 }

@@ -1,143 +1,18 @@
 //! The cache under a paused clock, over a registry that does what its script says.
 
+mod script;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::error::{Error, ErrorKind};
-use crate::registry::{Action, Event, Registry, Service, Watcher};
-
-/// Answers with what was put in; counts the queries.
-#[derive(Clone, Default)]
-struct Script(Arc<ScriptInner>);
-
-#[derive(Default)]
-struct ScriptInner {
-    services: Mutex<Vec<Service>>,
-    error: Mutex<Option<ErrorKind>>,
-    delay: Mutex<Duration>,
-    watch: Mutex<Watching>,
-    watchers: Mutex<Vec<mpsc::Sender<Result<Event, Error>>>>,
-    queries: AtomicUsize,
-    together: AtomicUsize,
-    most_together: AtomicUsize,
-    watches: AtomicUsize,
-}
-
-#[derive(Clone, Copy, Default)]
-enum Watching {
-    #[default]
-    Works,
-    Unsupported,
-    Fails,
-}
-
-impl Script {
-    fn of(nodes: &[&str]) -> Script {
-        let script = Script::default();
-        script.set(nodes);
-        script
-    }
-
-    fn set(&self, nodes: &[&str]) {
-        *self.0.services.lock().unwrap() = vec![service(nodes)];
-    }
-
-    fn fail(&self, kind: impl Into<Option<ErrorKind>>) {
-        *self.0.error.lock().unwrap() = kind.into();
-    }
-
-    fn delay(&self, delay: Duration) {
-        *self.0.delay.lock().unwrap() = delay;
-    }
-
-    fn watching(&self, watching: Watching) {
-        *self.0.watch.lock().unwrap() = watching;
-    }
-
-    fn queries(&self) -> usize {
-        self.0.queries.load(Ordering::SeqCst)
-    }
-
-    fn watches(&self) -> usize {
-        self.0.watches.load(Ordering::SeqCst)
-    }
-
-    fn tell(&self, action: Action, service: Service) {
-        let event = Event { action, service };
-        self.0
-            .watchers
-            .lock()
-            .unwrap()
-            .retain(|watcher| watcher.try_send(Ok(event.clone())).is_ok());
-    }
-
-    fn end_watches(&self) {
-        self.0.watchers.lock().unwrap().clear();
-    }
-
-    fn error(&self) -> Option<Error> {
-        let kind = *self.0.error.lock().unwrap();
-        kind.map(|kind| Error::new(kind, "the agent is gone"))
-    }
-}
-
-impl Registry for Script {
-    fn name(&self) -> &'static str {
-        "script"
-    }
-
-    async fn register(&self, _service: &Service, _ttl: Duration) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn deregister(&self, _service: &Service) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn get(&self, _name: &str) -> Result<Vec<Service>, Error> {
-        self.0.queries.fetch_add(1, Ordering::SeqCst);
-        let together = self.0.together.fetch_add(1, Ordering::SeqCst) + 1;
-        self.0.most_together.fetch_max(together, Ordering::SeqCst);
-        let delay = *self.0.delay.lock().unwrap();
-        // What a query sees is what was there when it began, so that it can be overtaken by events.
-        let answer = match self.error() {
-            None => Ok(self.0.services.lock().unwrap().clone()),
-            Some(error) => Err(error),
-        };
-        if !delay.is_zero() {
-            sleep(delay).await;
-        }
-        self.0.together.fetch_sub(1, Ordering::SeqCst);
-        answer
-    }
-
-    async fn list(&self) -> Result<Vec<Service>, Error> {
-        Registry::get(self, "").await
-    }
-
-    async fn watch(&self, _name: Option<&str>) -> Result<Watcher, Error> {
-        self.0.watches.fetch_add(1, Ordering::SeqCst);
-        let watching = *self.0.watch.lock().unwrap();
-        match watching {
-            Watching::Works => {
-                if let Some(error) = self.error() {
-                    return Err(error);
-                }
-                let (events, watcher) = mpsc::channel(4096);
-                self.0.watchers.lock().unwrap().push(events);
-                Ok(Watcher::from_channel(watcher))
-            }
-            Watching::Unsupported => Err(Error::new(ErrorKind::Unsupported, "no watch")),
-            Watching::Fails => Err(Error::registry("no watch today")),
-        }
-    }
-}
+use crate::error::ErrorKind;
+use crate::registry::{Action, Registry, Service};
+use script::{Panics, Script, Watching};
 
 /// What health says of each node.
 #[derive(Default)]
@@ -662,38 +537,6 @@ fn it_survives_the_runtime_it_was_started_in() {
         entry.touch();
         until(&entry, &["a", "b"]).await;
     });
-}
-
-/// Panics at its first query.
-#[derive(Clone)]
-struct Panics(Script);
-
-impl Registry for Panics {
-    fn name(&self) -> &'static str {
-        "panics"
-    }
-
-    async fn register(&self, _service: &Service, _ttl: Duration) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn deregister(&self, _service: &Service) -> Result<(), Error> {
-        Ok(())
-    }
-
-    async fn get(&self, name: &str) -> Result<Vec<Service>, Error> {
-        let answer = Registry::get(&self.0, name).await;
-        assert!(self.0.queries() > 1, "a bug in a user's registry");
-        answer
-    }
-
-    async fn list(&self) -> Result<Vec<Service>, Error> {
-        Registry::list(&self.0).await
-    }
-
-    async fn watch(&self, name: Option<&str>) -> Result<Watcher, Error> {
-        Registry::watch(&self.0, name).await
-    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -231,7 +231,8 @@ impl Engine {
         self.out.pop_front()
     }
 
-    /// Takes in a packet. One that makes no sense is counted, and that is all.
+    /// Takes in a packet. One that makes no sense is counted, and that is all. What it brings about is due at
+    /// once, and done by [`timeout`](Engine::timeout) when all the packets that are there have been read.
     pub(super) fn receive(&mut self, now: Instant, port: Port, from: SocketAddr, packet: &[u8]) {
         let message = match Message::parse(packet) {
             Ok(message) => message,
@@ -273,7 +274,6 @@ impl Engine {
                 self.hear_of(now, from, &heard, &mut budget);
             }
         }
-        self.timeout(now);
     }
 
     /// What a packet says of a peer's node.

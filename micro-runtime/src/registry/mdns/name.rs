@@ -87,7 +87,7 @@ impl Name {
     pub(super) fn text(&self) -> Option<String> {
         let mut text = String::with_capacity(self.0.len());
         for label in self.labels() {
-            let label = str::from_utf8(label).ok()?;
+            let label = std::str::from_utf8(label).ok()?;
             if label.contains(['.', '\\']) {
                 return None;
             }

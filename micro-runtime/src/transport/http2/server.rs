@@ -155,6 +155,7 @@ impl Connection<'_> {
         }
         self.gathered = false;
         let mut budget = Budget::new(self.limits);
+        let mut busy = false;
         loop {
             self.streams.take();
             // Reads everything that there is and, when that is done, writes everything that is queued.
@@ -171,9 +172,10 @@ impl Connection<'_> {
             if self.fresh.is_empty() {
                 break;
             }
+            busy = true;
             self.run(&mut budget);
         }
-        if self.h2.has_streams() {
+        if busy || self.h2.has_streams() {
             self.keep.busy();
         }
         Poll::Pending

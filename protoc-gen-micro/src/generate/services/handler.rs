@@ -49,6 +49,15 @@ pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStrea
     });
     let register_doc =
         format!(" Adds the service `{full_name}` to a server; `handler` answers its calls.");
+    let (parameter, shared_handler, routes) = if rpcs.is_empty() {
+        (quote!(_handler), None, quote!(Routes::new(#full_name)))
+    } else {
+        let shared = quote! {
+            let handler = Arc::new(handler);
+            let routes = Routes::new(#full_name) #(#routes)*;
+        };
+        (quote!(handler), Some(shared), quote!(routes))
+    };
     quote! {
         #doc
         #diagnostic
@@ -64,10 +73,9 @@ pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStrea
         #[doc = ""]
         #[doc = " # Errors"]
         #[doc = " If the server has a service of that name already."]
-        pub fn #register<H: #handler>(server: &Server, handler: H) -> Result<(), Error> {
-            let handler = Arc::new(handler);
-            let routes = Routes::new(#full_name) #(#routes)*;
-            server.add(routes)
+        pub fn #register<H: #handler>(server: &Server, #parameter: H) -> Result<(), Error> {
+            #shared_handler
+            server.add(#routes)
         }
     }
 }

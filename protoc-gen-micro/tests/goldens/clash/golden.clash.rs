@@ -50,7 +50,7 @@ pub mod __foo {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -126,7 +126,7 @@ pub mod __foo {
 
     /// The rpc `/golden.clash.Foo/Get`.
     pub static GET: Method<super::FooHandler, super::Bar> =
-        Method::new::<Prost>(MethodKind::Unary, "golden.clash.Foo", "Get", "/golden.clash.Foo/Get", "Foo.Get")
+        Method::new::<ProstJson>(MethodKind::Unary, "golden.clash.Foo", "Get", "/golden.clash.Foo/Get", "Foo.Get")
             .shapes(&FOO_HANDLER_SHAPE, &BAR_SHAPE);
 
     static BAR_SHAPE: Shape = Shape::new("Bar", "Bar", &[]);
@@ -148,7 +148,7 @@ pub mod __foo_service {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -224,7 +224,7 @@ pub mod __foo_service {
 
     /// The rpc `/golden.clash.FooService/Get`.
     pub static GET: Method<super::FooHandler, super::Bar> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.clash.FooService",
             "Get",
@@ -252,7 +252,7 @@ pub mod __bar {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -415,7 +415,7 @@ pub mod __bar {
 
     /// The rpc `/golden.clash.Bar_/Get`.
     pub static GET: Method<super::BarService, super::Bar> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.clash.Bar_",
             "Get",
@@ -426,7 +426,7 @@ pub mod __bar {
 
     /// The rpc `/golden.clash.Bar_/BarService`.
     pub static BAR_SERVICE: Method<super::BarService, super::bar_service::Get> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.clash.Bar_",
             "BarService",
@@ -437,7 +437,7 @@ pub mod __bar {
 
     /// The rpc `/golden.clash.Bar_/Request`.
     pub static REQUEST: Method<super::Bar, super::Bar> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.clash.Bar_",
             "Request",
@@ -448,7 +448,7 @@ pub mod __bar {
 
     /// The rpc `/golden.clash.Bar_/BarShape`.
     pub static BAR_SHAPE: Method<super::Bar, super::Bar> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.clash.Bar_",
             "BarShape",
@@ -466,6 +466,137 @@ pub mod __bar {
         "BarService_Get",
         &[],
     );
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for FooHandler {
+    const NAME: &'static str = "golden.clash.FooHandler";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Bar {
+    const NAME: &'static str = "golden.clash.Bar";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for BarService {
+    const NAME: &'static str = "golden.clash.BarService";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for bar_service::Get {
+    const NAME: &'static str = "golden.clash.BarService.Get";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Foo {
+    const NAME: &'static str = "golden.clash.FOO";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for foo::Inner {
+    const NAME: &'static str = "golden.clash.FOO.Inner";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<FooHandler>();
+    registry.register::<Bar>();
+    registry.register::<BarService>();
+    registry.register::<bar_service::Get>();
+    registry.register::<Foo>();
+    registry.register::<foo::Inner>();
 }
 
 // @@protoc_insertion_point(module)

@@ -34,7 +34,7 @@ pub mod __mixed {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::{Prost, ProstJson};
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -172,7 +172,7 @@ pub mod __mixed {
 
     /// The rpc `/golden.elsewhere.Mixed/Known`.
     pub static KNOWN: Method<crate::ext::v1::Known, super::Holder> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.elsewhere.Mixed",
             "Known",
@@ -225,6 +225,40 @@ pub mod __mixed {
     );
 
     static PLAIN_SHAPE: Shape = Shape::new("Plain", "Plain", &[]);
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Holder {
+    const NAME: &'static str = "golden.elsewhere.Holder";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("known", "known", &self.known)?;
+        w.field("inner", "inner", &self.inner)?;
+        w.enumeration::<crate::ext::v1::Level, _>("level", "level", &self.level)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "known" => r.field(1, &mut self.known),
+            "inner" => r.field(2, &mut self.inner),
+            "level" => r.enumeration::<crate::ext::v1::Level, _>(3, &mut self.level),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Holder>();
 }
 
 // @@protoc_insertion_point(module)

@@ -4,5 +4,8 @@
 // Does not compile if the runtime is older than this code needs.
 const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(_: &mut ::micro_runtime::json::TypeRegistry) {}
 
 // @@protoc_insertion_point(module)

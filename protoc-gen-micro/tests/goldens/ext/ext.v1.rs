@@ -55,4 +55,69 @@ impl Level {
     }
 }
 
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Known {
+    const NAME: &'static str = "ext.v1.Known";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for known::Inner {
+    const NAME: &'static str = "ext.v1.Known.Inner";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonEnum for Level {
+    const NAME: &'static str = "ext.v1.Level";
+
+    fn name(number: i32) -> ::core::option::Option<&'static str> {
+        match <Self as ::core::convert::TryFrom<i32>>::try_from(number) {
+            ::core::result::Result::Ok(value) => {
+                ::core::option::Option::Some(Self::as_str_name(&value))
+            }
+            ::core::result::Result::Err(_) => ::core::option::Option::None,
+        }
+    }
+
+    fn number(name: &str) -> ::core::option::Option<i32> {
+        ::core::option::Option::map(Self::from_str_name(name), |value| value as i32)
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Known>();
+    registry.register::<known::Inner>();
+}
+
 // @@protoc_insertion_point(module)

@@ -34,7 +34,7 @@ pub mod __hello {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -110,7 +110,7 @@ pub mod __hello {
 
     /// The rpc `/Hello/Ping`.
     pub static PING: Method<super::Request, super::Response> =
-        Method::new::<Prost>(MethodKind::Unary, "Hello", "Ping", "/Hello/Ping", "Hello.Ping")
+        Method::new::<ProstJson>(MethodKind::Unary, "Hello", "Ping", "/Hello/Ping", "Hello.Ping")
             .comment("Answers with a greeting.")
             .shapes(&REQUEST_SHAPE, &RESPONSE_SHAPE);
 
@@ -125,6 +125,61 @@ pub mod __hello {
         "Response",
         &[Shape::new("msg", "string", &[])],
     );
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Request {
+    const NAME: &'static str = "Request";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("name", "name", &self.name)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "name" => r.field(1, &mut self.name),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Response {
+    const NAME: &'static str = "Response";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("msg", "msg", &self.msg)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "msg" => r.field(1, &mut self.msg),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Request>();
+    registry.register::<Response>();
 }
 
 // @@protoc_insertion_point(module)

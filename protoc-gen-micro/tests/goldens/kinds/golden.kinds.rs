@@ -32,7 +32,7 @@ pub mod __kinds {
         Call, Client, Context, Error, Inbound, Outbound, Result, Server,
     };
     use ::micro_runtime::client::{Bidi, ClientStreaming, ServerStreaming, Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Idempotency, Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -282,7 +282,7 @@ pub mod __kinds {
 
     /// The rpc `/golden.kinds.Kinds/Unary`.
     pub static UNARY: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.kinds.Kinds",
             "Unary",
@@ -295,7 +295,7 @@ pub mod __kinds {
 
     /// The rpc `/golden.kinds.Kinds/Collect`.
     pub static COLLECT: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::ClientStreaming,
             "golden.kinds.Kinds",
             "Collect",
@@ -310,7 +310,7 @@ pub mod __kinds {
 
     /// The rpc `/golden.kinds.Kinds/Count`.
     pub static COUNT: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::ServerStreaming,
             "golden.kinds.Kinds",
             "Count",
@@ -321,7 +321,7 @@ pub mod __kinds {
 
     /// The rpc `/golden.kinds.Kinds/Chat`.
     pub static CHAT: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Bidi,
             "golden.kinds.Kinds",
             "Chat",
@@ -332,7 +332,7 @@ pub mod __kinds {
 
     /// The rpc `/golden.kinds.Kinds/Old`.
     pub static OLD: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.kinds.Kinds",
             "Old",
@@ -345,7 +345,7 @@ pub mod __kinds {
 
     /// The rpc `/golden.kinds.Kinds/say_hello`.
     pub static SAY_HELLO: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.kinds.Kinds",
             "say_hello",
@@ -378,7 +378,7 @@ pub mod __gone {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -455,7 +455,7 @@ pub mod __gone {
 
     /// The rpc `/golden.kinds.Gone/Unary`.
     pub static UNARY: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.kinds.Gone",
             "Unary",
@@ -475,6 +475,61 @@ pub mod __gone {
         "Request",
         &[Shape::new("count", "int32", &[])],
     );
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Request {
+    const NAME: &'static str = "golden.kinds.Request";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("count", "count", &self.count)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "count" => r.field(1, &mut self.count),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Reply {
+    const NAME: &'static str = "golden.kinds.Reply";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("number", "number", &self.number)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "number" => r.field(1, &mut self.number),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Request>();
+    registry.register::<Reply>();
 }
 
 // @@protoc_insertion_point(module)

@@ -232,7 +232,7 @@ pub mod __self {
         Call, Client, Context, Error, Inbound, Outbound, Result, Server,
     };
     use ::micro_runtime::client::{Bidi, ClientStreaming, ServerStreaming, Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -977,7 +977,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/New`.
     pub static NEW: Method<super::Option, super::Result> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "New",
@@ -988,7 +988,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Clone`.
     pub static CLONE: Method<super::Vec, super::String> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Clone",
@@ -999,7 +999,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Drop`.
     pub static DROP: Method<super::Box, super::Some> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Drop",
@@ -1010,7 +1010,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Into`.
     pub static INTO: Method<super::From, super::Send> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Into",
@@ -1021,7 +1021,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/From`.
     pub static FROM: Method<super::Ok, super::Err> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Bidi,
             "golden.type.r.Self",
             "From",
@@ -1032,7 +1032,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Connect`.
     pub static CONNECT: Method<super::Future, super::Context> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::ServerStreaming,
             "golden.type.r.Self",
             "Connect",
@@ -1043,7 +1043,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Config`.
     pub static CONFIG: Method<super::Arc, super::Call> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::ClientStreaming,
             "golden.type.r.Self",
             "Config",
@@ -1054,7 +1054,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Register`.
     pub static REGISTER: Method<super::Client, super::Server> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Register",
@@ -1065,7 +1065,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Call`.
     pub static CALL: Method<super::Error, super::Method> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Call",
@@ -1076,7 +1076,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Target`.
     pub static TARGET: Method<super::Shape, super::Routes> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Target",
@@ -1087,7 +1087,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Await`.
     pub static AWAIT: Method<super::H, super::T> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Await",
@@ -1098,7 +1098,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Type`.
     pub static TYPE: Method<super::Inbound, super::Outbound> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Type",
@@ -1109,7 +1109,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/self`.
     pub static SELF: Method<super::None, super::Type> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "self",
@@ -1120,7 +1120,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/AsRef`.
     pub static AS_REF: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "AsRef",
@@ -1131,7 +1131,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Borrow`.
     pub static BORROW: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Borrow",
@@ -1142,7 +1142,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/ToOwned`.
     pub static TO_OWNED: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "ToOwned",
@@ -1153,7 +1153,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Default`.
     pub static DEFAULT: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Default",
@@ -1164,7 +1164,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Debug`.
     pub static DEBUG: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Debug",
@@ -1175,7 +1175,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Fmt`.
     pub static FMT: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Fmt",
@@ -1186,12 +1186,12 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Eq`.
     pub static EQ: Method<super::None, super::None> =
-        Method::new::<Prost>(MethodKind::Unary, "golden.type.r.Self", "Eq", "/golden.type.r.Self/Eq", "Self.Eq")
+        Method::new::<ProstJson>(MethodKind::Unary, "golden.type.r.Self", "Eq", "/golden.type.r.Self/Eq", "Self.Eq")
             .shapes(&NONE_SHAPE, &NONE_SHAPE);
 
     /// The rpc `/golden.type.r.Self/Send`.
     pub static SEND: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Send",
@@ -1202,7 +1202,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Unary`.
     pub static UNARY: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Unary",
@@ -1213,7 +1213,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Bidi`.
     pub static BIDI: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Bidi",
@@ -1224,7 +1224,7 @@ pub mod __self {
 
     /// The rpc `/golden.type.r.Self/Timeout`.
     pub static TIMEOUT: Method<super::None, super::None> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.type.r.Self",
             "Timeout",
@@ -1328,6 +1328,639 @@ pub mod __self {
             Shape::new("enum", "string", &[]),
         ],
     );
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Option {
+    const NAME: &'static str = "golden.type.r.Option";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("option", "option", &self.option)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "option" => r.field(1, &mut self.option),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Result {
+    const NAME: &'static str = "golden.type.r.Result";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("result", "result", &self.result)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "result" => r.field(1, &mut self.result),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Vec {
+    const NAME: &'static str = "golden.type.r.Vec";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("vec", "vec", &self.vec)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "vec" => r.field(1, &mut self.vec),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for String {
+    const NAME: &'static str = "golden.type.r.String";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("string", "string", &self.string)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "string" => r.field(1, &mut self.string),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Box {
+    const NAME: &'static str = "golden.type.r.Box";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("box", "box", &self.r#box)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "box" => r.field(1, &mut self.r#box),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Some {
+    const NAME: &'static str = "golden.type.r.Some";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("some", "some", &self.some)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "some" => r.field(1, &mut self.some),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for None {
+    const NAME: &'static str = "golden.type.r.None";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("none", "none", &self.none)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "none" => r.field(1, &mut self.none),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Ok {
+    const NAME: &'static str = "golden.type.r.Ok";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("ok", "ok", &self.ok)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "ok" => r.field(1, &mut self.ok),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Err {
+    const NAME: &'static str = "golden.type.r.Err";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("err", "err", &self.err)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "err" => r.field(1, &mut self.err),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for From {
+    const NAME: &'static str = "golden.type.r.From";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Send {
+    const NAME: &'static str = "golden.type.r.Send";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Future {
+    const NAME: &'static str = "golden.type.r.Future";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Context {
+    const NAME: &'static str = "golden.type.r.Context";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Arc {
+    const NAME: &'static str = "golden.type.r.Arc";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Call {
+    const NAME: &'static str = "golden.type.r.Call";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Client {
+    const NAME: &'static str = "golden.type.r.Client";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Server {
+    const NAME: &'static str = "golden.type.r.Server";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Error {
+    const NAME: &'static str = "golden.type.r.Error";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Method {
+    const NAME: &'static str = "golden.type.r.Method";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Shape {
+    const NAME: &'static str = "golden.type.r.Shape";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Routes {
+    const NAME: &'static str = "golden.type.r.Routes";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Inbound {
+    const NAME: &'static str = "golden.type.r.Inbound";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Outbound {
+    const NAME: &'static str = "golden.type.r.Outbound";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for H {
+    const NAME: &'static str = "golden.type.r.H";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for T {
+    const NAME: &'static str = "golden.type.r.T";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Type {
+    const NAME: &'static str = "golden.type.r.type";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("type", "type", &self.r#type)?;
+        w.field("self", "self", &self.self_)?;
+        w.field("async", "async", &self.r#async)?;
+        w.field("crate", "crate", &self.crate_)?;
+        w.field("gen", "gen", &self.r#gen)?;
+        match &self.r#impl {
+            ::core::option::Option::Some(r#type::Impl::Struct(value)) => {
+                w.required_enumeration::<r#type::Match>("struct", "struct", value)?
+            }
+            ::core::option::Option::Some(r#type::Impl::Enum(value)) => {
+                w.required("enum", "enum", value)?
+            }
+            ::core::option::Option::None => {}
+        }
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "type" => r.field(1, &mut self.r#type),
+            "self" => r.field(2, &mut self.self_),
+            "async" => r.field(4, &mut self.r#async),
+            "crate" => r.field(5, &mut self.crate_),
+            "gen" => r.field(6, &mut self.r#gen),
+            "struct" => {
+                r.oneof_enumeration::<
+                        r#type::Match,
+                        _,
+                    >(7, "impl", &mut self.r#impl, r#type::Impl::Struct)
+            }
+            "enum" => r.oneof(8, "impl", &mut self.r#impl, r#type::Impl::Enum),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonEnum for r#type::Match {
+    const NAME: &'static str = "golden.type.r.type.match";
+
+    fn name(number: i32) -> ::core::option::Option<&'static str> {
+        match <Self as ::core::convert::TryFrom<i32>>::try_from(number) {
+            ::core::result::Result::Ok(value) => {
+                ::core::option::Option::Some(Self::as_str_name(&value))
+            }
+            ::core::result::Result::Err(_) => ::core::option::Option::None,
+        }
+    }
+
+    fn number(name: &str) -> ::core::option::Option<i32> {
+        ::core::option::Option::map(Self::from_str_name(name), |value| value as i32)
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Option>();
+    registry.register::<Result>();
+    registry.register::<Vec>();
+    registry.register::<String>();
+    registry.register::<Box>();
+    registry.register::<Some>();
+    registry.register::<None>();
+    registry.register::<Ok>();
+    registry.register::<Err>();
+    registry.register::<From>();
+    registry.register::<Send>();
+    registry.register::<Future>();
+    registry.register::<Context>();
+    registry.register::<Arc>();
+    registry.register::<Call>();
+    registry.register::<Client>();
+    registry.register::<Server>();
+    registry.register::<Error>();
+    registry.register::<Method>();
+    registry.register::<Shape>();
+    registry.register::<Routes>();
+    registry.register::<Inbound>();
+    registry.register::<Outbound>();
+    registry.register::<H>();
+    registry.register::<T>();
+    registry.register::<Type>();
 }
 
 // @@protoc_insertion_point(module)

@@ -232,7 +232,7 @@ pub mod __store {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -308,7 +308,7 @@ pub mod __store {
 
     /// The rpc `/golden.nested.Store/Put`.
     pub static PUT: Method<super::Order, super::order::Receipt> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.nested.Store",
             "Put",
@@ -387,6 +387,234 @@ pub mod __store {
             ),
         ],
     );
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated)]
+impl ::micro_runtime::json::JsonMessage for Order {
+    const NAME: &'static str = "golden.nested.Order";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("id", "id", &self.id)?;
+        w.field("lines", "lines", &self.lines)?;
+        w.enumeration::<order::State, _>("state", "state", &self.state)?;
+        w.field("note", "note", &self.note)?;
+        w.enumeration::<order::State, _>("wanted", "wanted", &self.wanted)?;
+        w.field("byName", "by_name", &self.by_name)?;
+        w.enumeration::<order::State, _>("states", "states", &self.states)?;
+        w.field("numbers", "numbers", &self.numbers)?;
+        match &self.payment {
+            ::core::option::Option::Some(order::Payment::Card(value)) => {
+                w.required("card", "card", value)?
+            }
+            ::core::option::Option::Some(order::Payment::Barter(value)) => {
+                w.required("barter", "barter", value)?
+            }
+            ::core::option::Option::Some(order::Payment::Credit(value)) => {
+                w.required_enumeration::<order::State>("credit", "credit", value)?
+            }
+            ::core::option::Option::Some(order::Payment::PartOf(value)) => {
+                w.required("partOf", "part_of", value)?
+            }
+            ::core::option::Option::None => {}
+        }
+        match &self.receipt {
+            ::core::option::Option::Some(order::ReceiptOneOf::Paper(value)) => {
+                w.required("paper", "paper", value)?
+            }
+            ::core::option::Option::Some(order::ReceiptOneOf::Number(value)) => {
+                w.required("number", "number", value)?
+            }
+            ::core::option::Option::None => {}
+        }
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "id" => r.field(1, &mut self.id),
+            "lines" => r.field(2, &mut self.lines),
+            "state" => r.enumeration::<order::State, _>(3, &mut self.state),
+            "note" => r.field(4, &mut self.note),
+            "wanted" => r.enumeration::<order::State, _>(5, &mut self.wanted),
+            "byName" | "by_name" => r.field(6, &mut self.by_name),
+            "states" => r.enumeration::<order::State, _>(7, &mut self.states),
+            "numbers" => r.field(8, &mut self.numbers),
+            "card" => r.oneof(9, "payment", &mut self.payment, order::Payment::Card),
+            "barter" => r.oneof(10, "payment", &mut self.payment, order::Payment::Barter),
+            "credit" => {
+                r.oneof_enumeration::<
+                        order::State,
+                        _,
+                    >(11, "payment", &mut self.payment, order::Payment::Credit)
+            }
+            "partOf" | "part_of" => {
+                r.oneof(12, "payment", &mut self.payment, order::Payment::PartOf)
+            }
+            "paper" => {
+                r.oneof(13, "receipt", &mut self.receipt, order::ReceiptOneOf::Paper)
+            }
+            "number" => {
+                r.oneof(14, "receipt", &mut self.receipt, order::ReceiptOneOf::Number)
+            }
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for order::Line {
+    const NAME: &'static str = "golden.nested.Order.Line";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("name", "name", &self.name)?;
+        w.field("amount", "amount", &self.amount)?;
+        w.field("instead", "instead", &self.instead)?;
+        w.field("parts", "parts", &self.parts)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "name" => r.field(1, &mut self.name),
+            "amount" => r.field(2, &mut self.amount),
+            "instead" => r.field(3, &mut self.instead),
+            "parts" => r.field(4, &mut self.parts),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for order::Receipt {
+    const NAME: &'static str = "golden.nested.Order.Receipt";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("signature", "signature", &self.signature)?;
+        w.enumeration::<order::State, _>("state", "state", &self.state)?;
+        w.field("deepest", "deepest", &self.deepest)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "signature" => r.field(1, &mut self.signature),
+            "state" => r.enumeration::<order::State, _>(2, &mut self.state),
+            "deepest" => r.field(3, &mut self.deepest),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for order::receipt::Deeper {
+    const NAME: &'static str = "golden.nested.Order.Receipt.Deeper";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for order::receipt::deeper::Deepest {
+    const NAME: &'static str = "golden.nested.Order.Receipt.Deeper.Deepest";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("again", "again", &self.again)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "again" => r.field(1, &mut self.again),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonEnum for order::State {
+    const NAME: &'static str = "golden.nested.Order.State";
+
+    fn name(number: i32) -> ::core::option::Option<&'static str> {
+        match <Self as ::core::convert::TryFrom<i32>>::try_from(number) {
+            ::core::result::Result::Ok(value) => {
+                ::core::option::Option::Some(Self::as_str_name(&value))
+            }
+            ::core::result::Result::Err(_) => ::core::option::Option::None,
+        }
+    }
+
+    fn number(name: &str) -> ::core::option::Option<i32> {
+        ::core::option::Option::map(Self::from_str_name(name), |value| value as i32)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonEnum for Empty {
+    const NAME: &'static str = "golden.nested.Empty";
+
+    fn name(number: i32) -> ::core::option::Option<&'static str> {
+        match <Self as ::core::convert::TryFrom<i32>>::try_from(number) {
+            ::core::result::Result::Ok(value) => {
+                ::core::option::Option::Some(Self::as_str_name(&value))
+            }
+            ::core::result::Result::Err(_) => ::core::option::Option::None,
+        }
+    }
+
+    fn number(name: &str) -> ::core::option::Option<i32> {
+        ::core::option::Option::map(Self::from_str_name(name), |value| value as i32)
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Order>();
+    registry.register::<order::Line>();
+    registry.register::<order::Receipt>();
+    registry.register::<order::receipt::Deeper>();
+    registry.register::<order::receipt::deeper::Deepest>();
 }
 
 // @@protoc_insertion_point(module)

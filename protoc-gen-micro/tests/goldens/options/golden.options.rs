@@ -5,8 +5,10 @@
 const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[derive(Debug)]
 #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
 #[prost(prost_path = "::micro_runtime::prost")]
+#[prost(skip_debug)]
 pub struct Sample {
     #[prost(btree_map = "string, int32", tag = "1")]
     pub counts: ::micro_runtime::prost::alloc::collections::BTreeMap<
@@ -30,8 +32,10 @@ pub struct Sample {
 /// Nested message and enum types in `Sample`.
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod sample {
+    #[derive(Debug)]
     #[derive(Clone, PartialEq, Eq, Hash, ::micro_runtime::prost::Oneof)]
     #[prost(prost_path = "::micro_runtime::prost")]
+    #[prost(skip_debug)]
     pub enum Choice {
         #[prost(string, tag = "7")]
         Word(::micro_runtime::prost::alloc::string::String),
@@ -90,6 +94,100 @@ impl Grade {
             _ => None,
         }
     }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Sample {
+    const NAME: &'static str = "golden.options.Sample";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("counts", "counts", &self.counts)?;
+        w.field("shared", "shared", &self.shared)?;
+        w.field("owned", "owned", &self.owned)?;
+        w.field("plain", "plain", &self.plain)?;
+        w.field("note", "note", &self.note)?;
+        w.enumeration::<Grade, _>("grade", "grade", &self.grade)?;
+        match &self.choice {
+            ::core::option::Option::Some(sample::Choice::Word(value)) => {
+                w.required("word", "word", value)?
+            }
+            ::core::option::Option::Some(sample::Choice::Held(value)) => {
+                w.required("held", "held", value)?
+            }
+            ::core::option::Option::None => {}
+        }
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "counts" => r.field(1, &mut self.counts),
+            "shared" => r.field(2, &mut self.shared),
+            "owned" => r.field(3, &mut self.owned),
+            "plain" => r.field(4, &mut self.plain),
+            "note" => r.field(5, &mut self.note),
+            "grade" => r.enumeration::<Grade, _>(6, &mut self.grade),
+            "word" => r.oneof(7, "choice", &mut self.choice, sample::Choice::Word),
+            "held" => r.oneof(8, "choice", &mut self.choice, sample::Choice::Held),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Plain {
+    const NAME: &'static str = "golden.options.Plain";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("number", "number", &self.number)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "number" => r.field(1, &mut self.number),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonEnum for Grade {
+    const NAME: &'static str = "golden.options.Grade";
+
+    fn name(number: i32) -> ::core::option::Option<&'static str> {
+        match <Self as ::core::convert::TryFrom<i32>>::try_from(number) {
+            ::core::result::Result::Ok(value) => {
+                ::core::option::Option::Some(Self::as_str_name(&value))
+            }
+            ::core::result::Result::Err(_) => ::core::option::Option::None,
+        }
+    }
+
+    fn number(name: &str) -> ::core::option::Option<i32> {
+        ::core::option::Option::map(Self::from_str_name(name), |value| value as i32)
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Sample>();
+    registry.register::<Plain>();
 }
 
 /// The descriptors of this package's files and of all they import: an encoded

@@ -32,7 +32,7 @@ pub mod __ones {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -108,7 +108,7 @@ pub mod __ones {
 
     /// The rpc `/Golden.Upper.Ones/Get`.
     pub static GET: Method<super::other::Other, super::super::super::Top> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "Golden.Upper.Ones",
             "Get",
@@ -136,7 +136,7 @@ pub mod __twos {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -209,7 +209,7 @@ pub mod __twos {
 
     /// The rpc `/Golden.Upper.Twos/Get`.
     pub static GET: Method<super::One, super::Two> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "Golden.Upper.Twos",
             "Get",
@@ -238,6 +238,63 @@ pub mod __twos {
             ),
         ],
     );
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for One {
+    const NAME: &'static str = "Golden.Upper.One";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("other", "other", &self.other)?;
+        w.field("top", "top", &self.top)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "other" => r.field(1, &mut self.other),
+            "top" => r.field(2, &mut self.top),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Two {
+    const NAME: &'static str = "Golden.Upper.Two";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("one", "one", &self.one)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "one" => r.field(1, &mut self.one),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<One>();
+    registry.register::<Two>();
 }
 
 // @@protoc_insertion_point(module)

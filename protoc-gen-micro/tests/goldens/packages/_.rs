@@ -19,4 +19,55 @@ pub mod top {
     }
 }
 
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Top {
+    const NAME: &'static str = "Top";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for top::Inner {
+    const NAME: &'static str = "Top.Inner";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("number", "number", &self.number)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "number" => r.field(1, &mut self.number),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Top>();
+    registry.register::<top::Inner>();
+}
+
 // @@protoc_insertion_point(module)

@@ -89,7 +89,7 @@ pub mod __legacy {
     use ::std::sync::Arc;
     use ::micro_runtime::{Call, Client, Context, Error, Result, Server};
     use ::micro_runtime::client::{Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -165,7 +165,7 @@ pub mod __legacy {
 
     /// The rpc `/golden.proto2.Legacy/Get`.
     pub static GET: Method<super::Legacy, super::legacy::Item> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.proto2.Legacy",
             "Get",
@@ -193,6 +193,91 @@ pub mod __legacy {
         "Legacy__Item",
         &[Shape::new("id", "int64", &[])],
     );
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Legacy {
+    const NAME: &'static str = "golden.proto2.Legacy_";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.required("name", "name", &self.name)?;
+        w.field("count", "count", &self.count)?;
+        w.enumeration::<Color, _>("color", "color", &self.color)?;
+        w.field("blob", "blob", &self.blob)?;
+        w.field("numbers", "numbers", &self.numbers)?;
+        w.field("packed", "packed", &self.packed)?;
+        w.field("item", "item", &self.item)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "name" => r.field(1, &mut self.name),
+            "count" => r.field(2, &mut self.count),
+            "color" => r.enumeration::<Color, _>(3, &mut self.color),
+            "blob" => r.field(4, &mut self.blob),
+            "numbers" => r.field(5, &mut self.numbers),
+            "packed" => r.field(6, &mut self.packed),
+            "item" => r.field(7, &mut self.item),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for legacy::Item {
+    const NAME: &'static str = "golden.proto2.Legacy_.Item";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.required("id", "id", &self.id)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "id" => r.field(8, &mut self.id),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonEnum for Color {
+    const NAME: &'static str = "golden.proto2.Color";
+
+    fn name(number: i32) -> ::core::option::Option<&'static str> {
+        match <Self as ::core::convert::TryFrom<i32>>::try_from(number) {
+            ::core::result::Result::Ok(value) => {
+                ::core::option::Option::Some(Self::as_str_name(&value))
+            }
+            ::core::result::Result::Err(_) => ::core::option::Option::None,
+        }
+    }
+
+    fn number(name: &str) -> ::core::option::Option<i32> {
+        ::core::option::Option::map(Self::from_str_name(name), |value| value as i32)
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Legacy>();
+    registry.register::<legacy::Item>();
 }
 
 // @@protoc_insertion_point(module)

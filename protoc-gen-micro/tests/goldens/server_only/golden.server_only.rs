@@ -29,7 +29,7 @@ pub mod __part {
     use ::core::future::Future;
     use ::std::sync::Arc;
     use ::micro_runtime::{Context, Error, Inbound, Outbound, Result, Server};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -106,7 +106,7 @@ pub mod __part {
 
     /// The rpc `/golden.server_only.Part/Unary`.
     pub static UNARY: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.server_only.Part",
             "Unary",
@@ -117,7 +117,7 @@ pub mod __part {
 
     /// The rpc `/golden.server_only.Part/Chat`.
     pub static CHAT: Method<super::Request, super::Reply> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Bidi,
             "golden.server_only.Part",
             "Chat",
@@ -129,6 +129,74 @@ pub mod __part {
     static REPLY_SHAPE: Shape = Shape::new("Reply", "Reply", &[]);
 
     static REQUEST_SHAPE: Shape = Shape::new("Request", "Request", &[]);
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Request {
+    const NAME: &'static str = "golden.server_only.Request";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Reply {
+    const NAME: &'static str = "golden.server_only.Reply";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for reply::Inner {
+    const NAME: &'static str = "golden.server_only.Reply.Inner";
+
+    fn write_fields(
+        &self,
+        _: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        _: &str,
+        _: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Request>();
+    registry.register::<Reply>();
+    registry.register::<reply::Inner>();
 }
 
 // @@protoc_insertion_point(module)

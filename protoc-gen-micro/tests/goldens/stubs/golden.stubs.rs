@@ -169,4 +169,8 @@ pub mod __part {
     static REQUEST_SHAPE: Shape = Shape::new("Request", "Request", &[]);
 }
 
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(_: &mut ::micro_runtime::json::TypeRegistry) {}
+
 // @@protoc_insertion_point(module)

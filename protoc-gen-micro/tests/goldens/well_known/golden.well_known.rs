@@ -55,7 +55,7 @@ pub mod __clock {
         Call, Client, Context, Error, Inbound, Outbound, Result, Server,
     };
     use ::micro_runtime::client::{Bidi, Target, Unary};
-    use ::micro_runtime::codec::Prost;
+    use ::micro_runtime::codec::ProstJson;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
@@ -263,7 +263,7 @@ pub mod __clock {
 
     /// The rpc `/golden.well_known.Clock/Now`.
     pub static NOW: Method<(), ::micro_runtime::prost_types::Timestamp> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.well_known.Clock",
             "Now",
@@ -274,7 +274,7 @@ pub mod __clock {
 
     /// The rpc `/golden.well_known.Clock/Wait`.
     pub static WAIT: Method<::micro_runtime::prost_types::Duration, ()> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.well_known.Clock",
             "Wait",
@@ -288,7 +288,7 @@ pub mod __clock {
         ::micro_runtime::prost::alloc::string::String,
         ::micro_runtime::prost::alloc::vec::Vec<u8>,
     > =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.well_known.Clock",
             "Text",
@@ -299,7 +299,7 @@ pub mod __clock {
 
     /// The rpc `/golden.well_known.Clock/Numbers`.
     pub static NUMBERS: Method<f64, u64> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Bidi,
             "golden.well_known.Clock",
             "Numbers",
@@ -310,7 +310,7 @@ pub mod __clock {
 
     /// The rpc `/golden.well_known.Clock/Flag`.
     pub static FLAG: Method<bool, super::Everything> =
-        Method::new::<Prost>(
+        Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.well_known.Clock",
             "Flag",
@@ -409,6 +409,70 @@ pub mod __clock {
         "UInt64Value",
         &[Shape::new("value", "uint64", &[])],
     );
+}
+
+#[allow(clippy::all, clippy::pedantic)]
+impl ::micro_runtime::json::JsonMessage for Everything {
+    const NAME: &'static str = "golden.well_known.Everything";
+
+    fn write_fields(
+        &self,
+        w: &mut ::micro_runtime::json::JsonWriter<'_>,
+    ) -> ::micro_runtime::json::Result<()> {
+        w.field("any", "any", &self.any)?;
+        w.field("duration", "duration", &self.duration)?;
+        w.field("empty", "empty", &self.empty)?;
+        w.field("mask", "mask", &self.mask)?;
+        w.field("struct", "struct", &self.r#struct)?;
+        w.field("value", "value", &self.value)?;
+        w.field("list", "list", &self.list)?;
+        w.enumeration::<
+                ::micro_runtime::prost_types::NullValue,
+                _,
+            >("null", "null", &self.null)?;
+        w.field("timestamp", "timestamp", &self.timestamp)?;
+        w.field("text", "text", &self.text)?;
+        w.field("number", "number", &self.number)?;
+        w.field("bytes", "bytes", &self.bytes)?;
+        w.field("times", "times", &self.times)?;
+        w.field("values", "values", &self.values)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn merge_field(
+        &mut self,
+        key: &str,
+        r: &mut ::micro_runtime::json::JsonReader<'_>,
+    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
+        match key {
+            "any" => r.field(1, &mut self.any),
+            "duration" => r.field(2, &mut self.duration),
+            "empty" => r.field(3, &mut self.empty),
+            "mask" => r.field(4, &mut self.mask),
+            "struct" => r.field(5, &mut self.r#struct),
+            "value" => r.field(6, &mut self.value),
+            "list" => r.field(7, &mut self.list),
+            "null" => {
+                r.enumeration::<
+                        ::micro_runtime::prost_types::NullValue,
+                        _,
+                    >(8, &mut self.null)
+            }
+            "timestamp" => r.field(9, &mut self.timestamp),
+            "text" => r.field(10, &mut self.text),
+            "number" => r.field(11, &mut self.number),
+            "bytes" => r.field(12, &mut self.bytes),
+            "times" => r.field(13, &mut self.times),
+            "values" => r.field(14, &mut self.values),
+            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+        }
+    }
+}
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
+    registry.register::<Everything>();
 }
 
 // @@protoc_insertion_point(module)

@@ -96,6 +96,8 @@ fn blow() -> impl Strategy<Value = Blow> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn mutated_conversations_do_no_harm(blows in prop::collection::vec(blow(), 1..40)) {
         let said = sayings();
@@ -140,14 +142,14 @@ fn a_flood_of_nodes_is_bounded() {
     let (mut engine, now) = (engine(), Instant::now());
     let (events, mut heard) = mpsc::channel(10_000);
     engine.watch(now, Some("a".into()), events).unwrap();
+    let template = self::engine()
+        .instance(&service("a", 7), prepared(&service("a", 7)))
+        .unwrap();
     let flood = |engine: &mut Engine, number: u32| {
-        let mut service = service("a", 7);
-        service.nodes[0].id = format!("a-{number}");
-        let (mut peer, from) = (self::engine(), "10.0.0.7:5353".parse().unwrap());
-        register(&mut peer, now, &service);
-        for packet in packets(&mut peer) {
-            engine.receive(now, Port::Mdns, from, &packet);
-        }
+        let mut instance = template.instance.clone();
+        instance.name = name(&format!("a-{number}.a.micro"));
+        let packet = instance.announcement(120);
+        engine.receive(now, Port::Mdns, "10.0.0.7:5353".parse().unwrap(), &packet);
     };
     for number in 0..5000 {
         flood(&mut engine, number);

@@ -30,11 +30,9 @@ pub mod __nothing {
     /// If the server has a service of that name already.
     pub fn register_nothing_handler<H: NothingHandler>(
         server: &Server,
-        handler: H,
+        _handler: H,
     ) -> Result<(), Error> {
-        let handler = Arc::new(handler);
-        let routes = Routes::new("golden.empty.Nothing");
-        server.add(routes)
+        server.add(Routes::new("golden.empty.Nothing"))
     }
 
     /// Has no rpcs.
@@ -51,5 +49,9 @@ pub mod __nothing {
         }
     }
 }
+
+/// Adds this package's messages to the types that an `Any` may hold in JSON.
+#[allow(dead_code, unreachable_pub)]
+pub fn register_types(_: &mut ::micro_runtime::json::TypeRegistry) {}
 
 // @@protoc_insertion_point(module)

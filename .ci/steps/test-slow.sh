@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# All tests with 5000 cases per property, then four times more in release mode, ignored ones too.
+source .ci/lib.sh
+source .ci/cargo-test-counts.sh
+
+status=0
+run() {
+  local suite=$1
+  shift
+  "$@" 2>&1 | tee "$STEP_DIR/log" || status=$?
+  cargo_test_counts "$suite" <"$STEP_DIR/log"
+}
+
+PROPTEST_CASES=5000 run properties cargo test --locked --workspace --no-fail-fast --all-targets
+# Other timings show other races.
+for _ in 1 2 3 4; do
+  run release cargo test --locked --workspace --no-fail-fast --release --all-targets -- --include-ignored
+done
+exit "$status"

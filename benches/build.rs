@@ -1,0 +1,27 @@
+//! Generates the code of `hello.proto` twice: by our generator and by tonic's; and notes the compiler's version.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::Command;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    protoc_gen_micro::compile_protos(["../proto/hello.proto"], ["../proto"])?;
+
+    let out = PathBuf::from(std::env::var("OUT_DIR")?).join("tonic");
+    std::fs::create_dir_all(&out)?;
+    let mut prost = tonic_prost_build::Config::new();
+    prost.protoc_executable(protoc_bin_vendored::protoc_bin_path()?);
+    tonic_prost_build::configure()
+        .out_dir(&out)
+        .compile_with_config(prost, &["../proto/hello.proto"], &["../proto"])?;
+
+    let rustc = std::env::var("RUSTC")?;
+    let version = Command::new(rustc).arg("--version").output()?.stdout;
+    println!(
+        "cargo::rustc-env=BENCH_RUSTC={}",
+        String::from_utf8(version)?.trim()
+    );
+    println!("cargo::rerun-if-changed=../proto");
+    println!("cargo::rerun-if-changed=build.rs");
+    Ok(())
+}

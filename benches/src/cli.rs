@@ -1,0 +1,60 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::{Result, load, report, serve, suite};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "micro-bench",
+    about = "Measures micro against tonic and the bare h2 crate"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a server on 127.0.0.1 until interrupted
+    Serve(serve::Options),
+    /// Makes calls to a server, and prints one line about them
+    Load(load::Options),
+    /// Runs a server and its own client in this process, and prints one line
+    #[command(hide = true)]
+    Pair(suite::allocations::Pair),
+    /// Counts allocations per unary call
+    Allocations(suite::allocations::Options),
+    /// Counts instructions per call with callgrind, as the difference of two numbers of calls
+    Instructions(suite::instructions::Options),
+    /// Measures the server's processor time per call
+    Cpu(suite::cpu::Options),
+    /// Measures calls that need a millisecond of processor time each, on two workers
+    Parallel(suite::parallel::Options),
+    /// Measures the clients
+    Clients(suite::clients::Options),
+    /// Runs every measurement with its defaults
+    All,
+    /// Runs every measurement for a moment, to see that it works and that the answers are right
+    Smoke,
+}
+
+pub(crate) fn run() -> Result<()> {
+    let command = Arguments::parse().command;
+    match &command {
+        Command::Serve(options) => return serve::run(options),
+        Command::Load(options) => return load::run(options),
+        Command::Pair(options) => return suite::allocations::pair(options),
+        _ => report::header(),
+    }
+    match &command {
+        Command::Allocations(options) => suite::allocations::run(options),
+        Command::Instructions(options) => suite::instructions::run(options),
+        Command::Cpu(options) => suite::cpu::run(options),
+        Command::Parallel(options) => suite::parallel::run(options),
+        Command::Clients(options) => suite::clients::run(options),
+        Command::All => suite::all(),
+        Command::Smoke => suite::smoke(),
+        Command::Serve(_) | Command::Load(_) | Command::Pair(_) => Ok(()),
+    }
+}
