@@ -19,10 +19,7 @@ pub(crate) async fn run(service: &Service, call: &Call, output: Output) -> Resul
             "expected the request as a JSON object such as {{\"name\": \"John\"}}, found {text:?}"
         ));
     }
-    let mut sent = service
-        .client()
-        .request(&call.service, &call.endpoint)
-        .json(&request);
+    let mut sent = service.client().request(&call.service, &call.endpoint);
     if let Some(address) = &call.address {
         sent = sent.address(address);
     }
@@ -33,7 +30,10 @@ pub(crate) async fn run(service: &Service, call: &Call, output: Output) -> Resul
         sent = sent.metadata(key, value);
     }
     let reply = sent
+        .json(&request)
         .await
         .map_err(|status| format!("error calling {}.{}: {status}", call.service, call.endpoint))?;
+    let reply: serde_json::Value = serde_json::from_str(&reply)
+        .map_err(|error| format!("expected a reply in JSON, found {reply:?}: {error}"))?;
     json(&reply, output)
 }

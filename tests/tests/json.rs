@@ -1,7 +1,7 @@
 //! The JSON mapping of generated code, against vectors made with another implementation.
 
 mod proto {
-    include!(concat!(env!("OUT_DIR"), "/_json.rs"));
+    micro_runtime::include_proto!();
 }
 
 use std::fmt::Debug;

@@ -1,7 +1,7 @@
 //! The JSON mapping of generated code, against chance: messages that go there and back, and texts that make no sense.
 
 mod proto {
-    include!(concat!(env!("OUT_DIR"), "/_json.rs"));
+    micro_runtime::include_proto!();
 }
 
 use std::fmt::Debug;
