@@ -39,8 +39,11 @@ pub struct Builder {
     protoc: Protoc,
     protoc_arguments: Vec<OsString>,
     emit_rerun: bool,
-    configure: Vec<Box<dyn FnMut(&mut Config)>>,
+    configure: Vec<Change>,
 }
+
+/// A user's change to prost-build's settings.
+type Change = Box<dyn FnMut(&mut Config)>;
 
 /// What [`Builder::compile`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -369,7 +372,9 @@ impl Builder {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| BuildError::new(format!("cannot read the descriptor set: {error}")))?;
         if self.emit_rerun {
-            self.print_rerun(&names);
+            self.rerun(&names)
+                .iter()
+                .for_each(|line| println!("{line}"));
         }
         let request = RawRequest {
             file_to_generate: self.targets(&names)?,
@@ -439,16 +444,20 @@ impl Builder {
         Ok(targets.into_iter().collect())
     }
 
-    fn print_rerun(&self, names: &[String]) {
-        println!("cargo::rerun-if-env-changed=PROTOC");
-        if let Protoc::DescriptorSet(path) = &self.protoc {
-            println!("cargo::rerun-if-changed={}", path.display());
-        }
-        for name in names {
-            if let Some(path) = on_disk(&self.includes, name) {
-                println!("cargo::rerun-if-changed={}", path.display());
-            }
-        }
+    /// What cargo is told, so that it runs the build script again when it has to.
+    fn rerun(&self, names: &[String]) -> Vec<String> {
+        let set = match &self.protoc {
+            Protoc::DescriptorSet(path) => Some(path.clone()),
+            _ => None,
+        };
+        let read = names
+            .iter()
+            .filter_map(|name| on_disk(&self.includes, name));
+        let paths = set.into_iter().chain(read);
+        let changed = paths.map(|path| format!("cargo::rerun-if-changed={}", path.display()));
+        std::iter::once("cargo::rerun-if-env-changed=PROTOC".to_owned())
+            .chain(changed)
+            .collect()
     }
 }
 
@@ -530,3 +539,29 @@ impl fmt::Debug for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_is_told_of_every_file_that_is_found() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = |name| folder.path().join(name);
+        fs::write(path("a.proto"), "")?;
+        let names = ["a.proto".to_owned(), "google/protobuf/any.proto".to_owned()];
+        let builder = Builder::new().includes(["elsewhere".into(), folder.path().to_owned()]);
+        let a = format!("cargo::rerun-if-changed={}", path("a.proto").display());
+        assert_eq!(
+            builder.rerun(&names),
+            ["cargo::rerun-if-env-changed=PROTOC", &a]
+        );
+        let builder = builder.protoc(Protoc::DescriptorSet(path("set.pb")));
+        let set = format!("cargo::rerun-if-changed={}", path("set.pb").display());
+        assert_eq!(
+            builder.rerun(&names),
+            ["cargo::rerun-if-env-changed=PROTOC", &set, &a]
+        );
+        Ok(())
+    }
+}

@@ -125,3 +125,108 @@ fn protoc_itself_says_which_import_is_missing() -> TestResult {
     );
     Ok(())
 }
+
+#[test]
+fn a_finding_names_the_file_on_disk() -> TestResult {
+    let folder = protos(&[("bad.proto", "edition = \"2024\";\nmessage M {}\n")])?;
+    let file = folder.path().join("bad.proto").display().to_string();
+    assert_eq!(
+        refusal(folder.path())?,
+        format!(
+            "{file}:1: edition 2024 is not supported: write `syntax = \"proto3\";` (or \"proto2\") \
+             in place of it"
+        )
+    );
+    Ok(())
+}
+
+#[test]
+fn a_missing_protoc_names_the_ways_out() -> TestResult {
+    let folder = protos(&[("bad.proto", HELLO)])?;
+    let protoc = folder.path().join("no-protoc");
+    let error = builder(folder.path())
+        .files(["bad.proto"])
+        .protoc(Protoc::Path(protoc.clone()))
+        .compile()
+        .err()
+        .ok_or("it was compiled")?
+        .to_string();
+    let expected = format!(
+        "cannot run protoc ({}, from Protoc::Path): ",
+        protoc.display()
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    for way in [
+        "`vendored-protoc`",
+        "PROTOC",
+        "apt-get install",
+        "`Protoc::DescriptorSet`",
+    ] {
+        assert!(error.contains(way), "{way} is missing in: {error}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_descriptor_set_needs_no_protoc() -> TestResult {
+    let folder = protos(&[("hello.proto", HELLO)])?;
+    let set = folder.path().join("set.pb");
+    let status = std::process::Command::new(protoc_bin_vendored::protoc_bin_path()?)
+        .args(["--include_imports", "--include_source_info", "hello.proto"])
+        .arg("-I")
+        .arg(folder.path())
+        .arg("-o")
+        .arg(&set)
+        .status()?;
+    assert!(status.success());
+    let direct = builder(folder.path()).files(["hello.proto"]).compile()?;
+    let before = fs::read_to_string(folder.path().join("out/_.rs"))?;
+    for build in [
+        builder(folder.path()),
+        builder(folder.path()).files(["hello.proto"]),
+    ] {
+        let report = build.protoc(Protoc::DescriptorSet(set.clone())).compile()?;
+        assert_eq!(report, direct);
+        assert_eq!(fs::read_to_string(folder.path().join("out/_.rs"))?, before);
+    }
+    let error = builder(folder.path())
+        .files(["other.proto"])
+        .protoc(Protoc::DescriptorSet(set))
+        .compile();
+    assert_eq!(
+        error.err().ok_or("it was compiled")?.to_string(),
+        "other.proto is not among the descriptors: expected one of hello.proto"
+    );
+    Ok(())
+}
+
+#[test]
+fn prost_build_itself_can_be_set() -> TestResult {
+    let folder = protos(&[("hello.proto", HELLO)])?;
+    builder(folder.path())
+        .files(["hello.proto"])
+        .prost(|config| {
+            config.enable_type_names();
+        })
+        .compile()?;
+    let generated = fs::read_to_string(folder.path().join("out/_.rs"))?;
+    assert!(
+        generated.contains("impl ::micro_runtime::prost::Name for Request"),
+        "{generated}"
+    );
+    Ok(())
+}
+
+#[test]
+fn nothing_to_do_is_an_error() -> TestResult {
+    let folder = protos(&[])?;
+    let error = builder(folder.path())
+        .compile()
+        .err()
+        .ok_or("it was compiled")?;
+    assert_eq!(
+        error.to_string(),
+        "there are no files to generate code for: name some with `files`"
+    );
+    Ok(())
+}

@@ -120,3 +120,200 @@ pub mod stubs {
     //! Services over another module's messages.
     include!("goldens/stubs/golden.stubs.rs");
 }
+
+mod tests {
+    use std::sync::Arc;
+
+    use micro_runtime::method::{Idempotency, MethodInfo, MethodKind, Shape};
+    use micro_runtime::prost::Message;
+    use micro_runtime::{Context, Inbound, Outbound, Result, Status};
+
+    use super::golden::{kinds, nested, r#type::r, well_known};
+
+    fn shape(shape: &Shape) -> String {
+        let fields: Vec<String> = shape.fields.iter().map(self::shape).collect();
+        format!("{}:{}{{{}}}", shape.name, shape.kind, fields.join(" "))
+    }
+
+    #[test]
+    fn descriptors_say_what_the_proto_says() {
+        let infos: [&MethodInfo; 6] = [
+            kinds::__kinds::UNARY.info(),
+            kinds::__kinds::COLLECT.info(),
+            kinds::__kinds::COUNT.info(),
+            kinds::__kinds::CHAT.info(),
+            kinds::__kinds::OLD.info(),
+            kinds::__kinds::SAY_HELLO.info(),
+        ];
+        let found = infos.map(|info| {
+            (
+                info.kind(),
+                info.path(),
+                info.endpoint(),
+                info.idempotency(),
+                info.is_deprecated(),
+            )
+        });
+        let (unary, unknown) = (MethodKind::Unary, Idempotency::Unknown);
+        assert_eq!(
+            found,
+            [
+                (
+                    unary,
+                    "/golden.kinds.Kinds/Unary",
+                    "Kinds.Unary",
+                    Idempotency::NoSideEffects,
+                    false
+                ),
+                (
+                    MethodKind::ClientStreaming,
+                    "/golden.kinds.Kinds/Collect",
+                    "Kinds.Collect",
+                    Idempotency::Idempotent,
+                    false
+                ),
+                (
+                    MethodKind::ServerStreaming,
+                    "/golden.kinds.Kinds/Count",
+                    "Kinds.Count",
+                    unknown,
+                    false
+                ),
+                (
+                    MethodKind::Bidi,
+                    "/golden.kinds.Kinds/Chat",
+                    "Kinds.Chat",
+                    unknown,
+                    false
+                ),
+                (unary, "/golden.kinds.Kinds/Old", "Kinds.Old", unknown, true),
+                (
+                    unary,
+                    "/golden.kinds.Kinds/say_hello",
+                    "Kinds.SayHello",
+                    unknown,
+                    false
+                ),
+            ]
+        );
+        assert_eq!(infos[0].service(), "golden.kinds.Kinds");
+        assert_eq!(
+            infos[0].comment(),
+            "One request, one reply.\nSee https://example.com/unary for more."
+        );
+        assert_eq!(infos[3].comment(), "");
+        assert_eq!(infos[5].name(), "say_hello");
+    }
+
+    #[test]
+    fn shapes_have_three_levels_and_the_types_of_go() {
+        let order = shape(nested::__store::PUT.info().request());
+        let line = |name: &str, kind: &str| {
+            format!(
+                "{name}:{kind}{{name:string{{}} amount:int64{{}} instead:Order_Line{{}} parts:[]Order_Line{{}}}}"
+            )
+        };
+        let level_2 = "id:string{} lines:[]Order_Line{} state:Order_State{} note:string{} wanted:Order_State{} \
+                       by_name:{} states:{} numbers:[]uint32{} card:string{} barter:Order_Line{} \
+                       credit:Order_State{} part_of:Order{} paper:Order_Receipt{} number:uint64{}";
+        let receipt =
+            "signature:[]uint8{} state:Order_State{} deepest:Order_Receipt_Deeper_Deepest{}";
+        assert_eq!(
+            order,
+            format!(
+                "Order:Order{{id:string{{}} lines:[]Order_Line{{}} state:Order_State{{}} note:string{{}} \
+                 wanted:Order_State{{}} by_name:{{}} states:{{}} numbers:[]uint32{{}} card:string{{}} {} \
+                 credit:Order_State{{}} part_of:Order{{{level_2}}} paper:Order_Receipt{{{receipt}}} \
+                 number:uint64{{}}}}",
+                line("barter", "Order_Line"),
+            )
+        );
+        assert_eq!(
+            shape(well_known::__clock::NOW.info().response()),
+            "Timestamp:Timestamp{seconds:int64{} nanos:int32{}}"
+        );
+    }
+
+    #[test]
+    fn repeated_scalars_with_options_are_packed() {
+        #[expect(deprecated, reason = "that is the option")]
+        let order = nested::Order {
+            numbers: vec![1, 2],
+            ..nested::Order::default()
+        };
+        // Field 8, length-delimited: two numbers of four bytes.
+        assert_eq!(order.encode_to_vec(), [0x42, 8, 1, 0, 0, 0, 2, 0, 0, 0]);
+    }
+
+    struct Handler;
+
+    impl kinds::KindsHandler for Handler {
+        async fn unary(&self, _ctx: Context, req: kinds::Request) -> Result<kinds::Reply> {
+            Ok(kinds::Reply { number: req.count })
+        }
+
+        async fn collect(
+            &self,
+            _ctx: Context,
+            mut requests: Inbound<kinds::Request>,
+        ) -> Result<kinds::Reply> {
+            let mut number = 0;
+            while let Some(request) = requests.recv().await? {
+                number += request.count;
+            }
+            Ok(kinds::Reply { number })
+        }
+
+        async fn count(
+            &self,
+            _ctx: Context,
+            req: kinds::Request,
+            mut responses: Outbound<kinds::Reply>,
+        ) -> Result<()> {
+            for number in 0..req.count {
+                responses.send(kinds::Reply { number }).await?;
+            }
+            Ok(())
+        }
+
+        async fn chat(
+            &self,
+            _ctx: Context,
+            mut requests: Inbound<kinds::Request>,
+            mut responses: Outbound<kinds::Reply>,
+        ) -> Result<()> {
+            while let Some(request) = requests.recv().await? {
+                responses
+                    .send(kinds::Reply {
+                        number: request.count,
+                    })
+                    .await?;
+            }
+            Ok(())
+        }
+
+        async fn old(&self, _ctx: Context, _req: kinds::Request) -> Result<kinds::Reply> {
+            Err(Status::unimplemented("not any more"))
+        }
+
+        async fn say_hello(&self, _ctx: Context, _req: kinds::Request) -> Result<kinds::Reply> {
+            Ok(kinds::Reply::default())
+        }
+    }
+
+    #[test]
+    fn handlers_are_plain_async_functions_and_can_be_shared() {
+        fn is_handler<H: kinds::KindsHandler>(_: &H) {}
+        is_handler(&Handler);
+        is_handler(&Arc::new(Handler));
+    }
+
+    #[test]
+    fn clients_clone_whatever_their_rpcs_are_called() {
+        fn cloned<T: Clone + std::fmt::Debug>(value: &T) -> T {
+            // `value.clone()` of `r::SelfService` is its rpc.
+            Clone::clone(value)
+        }
+        let _: fn(&r::SelfService) -> r::SelfService = cloned::<r::SelfService>;
+    }
+}

@@ -22,10 +22,11 @@ pub(crate) fn lower(file: &mut FileDescriptorProto) {
 /// `deprecated`) for an unpacked one (prost pull request 1399).
 fn pack(message: &mut DescriptorProto) {
     for field in &mut message.field {
-        if field.label() == Label::Repeated && is_packable(field) {
-            if let Some(options) = &mut field.options {
-                options.packed.get_or_insert(true);
-            }
+        if field.label() == Label::Repeated
+            && is_packable(field)
+            && let Some(options) = &mut field.options
+        {
+            options.packed.get_or_insert(true);
         }
     }
     for nested in &mut message.nested_type {

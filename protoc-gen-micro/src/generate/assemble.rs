@@ -132,7 +132,9 @@ fn part(result: &mut String, last: &str, last_indent: usize, next: Option<&&str>
     const BEGINS: &[&str] = &[
         "///", "#[", "pub ", "impl ", "impl<", "const ", "static ", "fn ", "mod ",
     ];
-    let Some(next) = next else { return };
+    let Some(next) = next.filter(|_| !last.starts_with("//")) else {
+        return;
+    };
     let block = ENDS.contains(&last.trim_end_matches(';')) && indent(next) == last_indent;
     let statement = last.ends_with(';') && indent(next) <= last_indent;
     if (block || statement)
@@ -159,6 +161,8 @@ struct A {
     b: u8,
 }
 impl A {
+    /// Code in a comment;
+    /// more of it.
     fn a() {
         let x = 1;
         x
@@ -172,6 +176,8 @@ struct A {
 }
 
 impl A {
+    /// Code in a comment;
+    /// more of it.
     fn a() {
         let x = 1;
         x

@@ -83,14 +83,13 @@ pub(crate) fn run(
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
     let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path)?;
+    let mut symbols = Symbols::build(&packages, &types, options);
     let mut findings = messages::check_attributes(options);
     findings.extend(check::check(&files, &types));
+    findings.append(&mut symbols.errors);
     if !findings.is_empty() {
+        findings.sort();
         return Err(Error::refused(findings));
-    }
-    let symbols = Symbols::build(&packages, &types, options);
-    if !symbols.errors.is_empty() {
-        return Err(Error::refused(symbols.errors));
     }
     let protos = files.iter().map(|file| file.proto.clone()).collect();
     let messages = Messages::generate(protos, options, &extern_path, configure)?;

@@ -14,23 +14,14 @@ pub(crate) trait RustNames {
     /// The path of a message or an enum; well-known types and extern paths included.
     fn type_path(&self, proto_name: &str, from_depth: usize) -> syn::Type;
 
-    /// The last segment of [`RustNames::type_path`] for a type of our own, such as `Order`.
-    fn type_ident(&self, proto_name: &str) -> Ident;
-
     /// A field's or a oneof's name in its struct, such as `unit_price` or `r#type`.
     fn field_ident(&self, proto_field: &str) -> Ident;
-
-    /// An enum value's name in its enum, such as `Placed` for `ORDER_STATE_PLACED`.
-    fn variant_ident(&self, enum_name: &str, value: &str) -> Ident;
 
     /// The path of the enum that holds a oneof's members.
     fn oneof_path(&self, message: &str, oneof: &str, from_depth: usize) -> syn::Type;
 
     /// A oneof member's name in that enum.
     fn oneof_variant_ident(&self, field: &str) -> Ident;
-
-    /// Whether a singular field (a member of a oneof, too) is held in a `Box`.
-    fn is_boxed(&self, message: &str, field: &str) -> bool;
 
     /// Whether a message has our JSON mapping: it is a well-known type, or generated here with all the
     /// messages in its fields, or comes from elsewhere and the user said that it has one.

@@ -77,8 +77,6 @@ impl Symbols {
                 }
             }
         }
-        walk.symbols.errors.sort();
-        walk.symbols.errors.dedup();
         walk.symbols.warnings.sort();
         walk.symbols
     }
@@ -379,6 +377,8 @@ impl<'a> Walk<'a> {
     /// Takes a name in a scope; two that take one are an error.
     fn claim(&mut self, scope: &mut Scope<'a>, rust: String, site: Site<'a>) {
         match scope.taken.entry(rust) {
+            // A name without letters and digits, which is a finding of its own.
+            entry if entry.key().is_empty() => {}
             Entry::Vacant(entry) => {
                 entry.insert(site);
             }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proc_macro2::Ident;
-use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
 use super::names::{self, RustNames, camel, go_camel, snake};
@@ -36,8 +36,6 @@ const WELL_KNOWN_JSON: &[&str] = &[
 pub(crate) struct Types<'a> {
     entries: HashMap<String, Entry<'a>>,
     externs: Externs,
-    boxed: Vec<String>,
-    strip_enum_prefix: bool,
     without_json: HashSet<String>,
     runtime: syn::Path,
 }
@@ -76,7 +74,7 @@ impl<'a> Types<'a> {
     /// # Errors
     /// If the runtime's path is none.
     pub(crate) fn new(
-        files: impl Iterator<Item = &'a FileDescriptorProto> + Clone,
+        files: impl Iterator<Item = &'a FileDescriptorProto>,
         options: &Options,
         extern_path: &[(String, String)],
     ) -> Result<Types<'a>, Diagnostic> {
@@ -89,12 +87,10 @@ impl<'a> Types<'a> {
         let mut types = Types {
             entries: HashMap::new(),
             externs: Externs::new(options, extern_path),
-            boxed: options.boxed.clone(),
-            strip_enum_prefix: !options.retain_enum_prefix,
             without_json: HashSet::new(),
             runtime,
         };
-        for file in files.clone() {
+        for file in files {
             let package = package_modules(file.package());
             let prefix = file
                 .package
@@ -228,30 +224,6 @@ impl<'a> Types<'a> {
         parts.reverse();
         parts.join("_")
     }
-
-    /// Whether a value of message `outer` can hold one of message `inner` without a `Vec` or map between.
-    /// As prost-build sees it: groups do not count as steps.
-    fn holds(&self, outer: &str, inner: &str) -> bool {
-        let mut seen = HashSet::from([outer]);
-        let mut open = vec![outer];
-        while let Some(name) = open.pop() {
-            if name == inner {
-                return true;
-            }
-            let Some(message) = self.message(name) else {
-                continue;
-            };
-            for field in &message.field {
-                if field.r#type() == Type::Message
-                    && field.label() != Label::Repeated
-                    && seen.insert(field.type_name())
-                {
-                    open.push(field.type_name());
-                }
-            }
-        }
-        false
-    }
 }
 
 // ===== impl Externs =====
@@ -351,20 +323,8 @@ impl RustNames for PackageNames<'_> {
         parse_type(&path)
     }
 
-    fn type_ident(&self, proto_name: &str) -> Ident {
-        names::ident(&camel(last(proto_name)))
-    }
-
     fn field_ident(&self, proto_field: &str) -> Ident {
         names::ident(&snake(proto_field))
-    }
-
-    fn variant_ident(&self, enum_name: &str, value: &str) -> Ident {
-        names::ident(&names::variant(
-            last(enum_name),
-            value,
-            self.types.strip_enum_prefix,
-        ))
     }
 
     fn oneof_path(&self, message: &str, oneof: &str, from_depth: usize) -> syn::Type {
@@ -381,34 +341,6 @@ impl RustNames for PackageNames<'_> {
 
     fn oneof_variant_ident(&self, field: &str) -> Ident {
         names::ident(&camel(field))
-    }
-
-    fn is_boxed(&self, message: &str, field: &str) -> bool {
-        let Some(descriptor) = self.types.message(message) else {
-            return false;
-        };
-        let Some(descriptor_field) = descriptor
-            .field
-            .iter()
-            .find(|candidate| candidate.name() == field)
-        else {
-            return false;
-        };
-        if descriptor_field.label() == Label::Repeated {
-            return false;
-        }
-        let is_message = matches!(descriptor_field.r#type(), Type::Message | Type::Group);
-        if is_message && self.types.holds(descriptor_field.type_name(), message) {
-            return true;
-        }
-        let path = match real_oneof(descriptor, descriptor_field) {
-            Some(oneof) => format!("{message}.{oneof}.{field}"),
-            None => format!("{message}.{field}"),
-        };
-        self.types
-            .boxed
-            .iter()
-            .any(|matcher| matches(matcher, &path))
     }
 
     fn has_json(&self, message: &str) -> bool {
@@ -484,10 +416,6 @@ fn is_below(path: &str, above: &str) -> bool {
         || path
             .strip_prefix(above)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-fn last(proto_name: &str) -> &str {
-    proto_name.rsplit('.').next().unwrap_or(proto_name)
 }
 
 /// A type from its text. Names are made of identifiers and extern paths are checked when they are read, so

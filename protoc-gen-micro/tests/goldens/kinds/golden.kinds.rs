@@ -63,9 +63,7 @@ pub mod __kinds {
         ///
         /// ```text
         /// let code = "in a comment";
-
         /// never.compiled(code);
-
         /// ```
         fn collect(
             &self,
@@ -241,9 +239,7 @@ pub mod __kinds {
         ///
         /// ```text
         /// let code = "in a comment";
-
         /// never.compiled(code);
-
         /// ```
         pub fn collect(&self) -> Call<super::Request, super::Reply, ClientStreaming> {
             self.target.client_streaming(&COLLECT)
