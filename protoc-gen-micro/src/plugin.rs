@@ -5,9 +5,10 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 use crate::descriptor::{Response, ResponseFile};
-use crate::generate::generate;
+use crate::generate::generate_from;
 use crate::parameters;
 
 /// `CodeGeneratorResponse.Feature.FEATURE_PROTO3_OPTIONAL`. Editions are not announced: their files are
@@ -65,7 +66,7 @@ fn serve(
         supported_features: Some(FEATURES),
         ..Response::default()
     };
-    match generate(&request) {
+    match generate_from(Bytes::from(request)) {
         Ok(generated) => {
             for warning in &generated.warnings {
                 writeln!(stderr, "warning: {warning}")?;

@@ -214,7 +214,11 @@ fn parameters() -> TestResult {
         ),
         (
             "runtime_path=1",
-            "runtime_path: expected a Rust path such as ::micro_runtime, found \"1\"",
+            "runtime_path: expected an absolute Rust path such as ::micro_runtime, found \"1\"",
+        ),
+        (
+            "runtime_path=super::micro",
+            "runtime_path: expected an absolute Rust path such as ::micro_runtime, found \"super::micro\"",
         ),
         (
             "extern_path=p=::p",

@@ -60,16 +60,26 @@ const CASES: &[Case] = &[
     ),
     case("proto2", &["proto2.proto"], ""),
     case("ext", &["ext.proto", "plain.proto"], ""),
-    case(
-        "elsewhere",
-        &["elsewhere.proto"],
-        "extern_path=.ext.v1=crate::ext::v1,extern_json=.ext.v1,extern_path=.plain.v1=crate::plain::v1",
-    ),
-    case(
-        "stubs",
-        &["stubs.proto"],
-        "message_module=crate::stub_messages",
-    ),
+    Case {
+        name: "elsewhere",
+        files: &["elsewhere.proto"],
+        parameter: "extern_path=.ext.v1=crate::ext::v1,extern_json=.ext.v1,extern_path=.plain.v1=crate::plain::v1",
+        warnings: &[
+            "types of package plain.v1 come from elsewhere without our JSON mapping, so these speak protobuf alone: \
+             golden.elsewhere.Mixed.Plain, golden.elsewhere.PlainHolder; if they were generated with it, say \
+             extern_json=.plain.v1",
+        ],
+    },
+    Case {
+        name: "stubs",
+        files: &["stubs.proto"],
+        parameter: "message_module=crate::stub_messages",
+        warnings: &[
+            "types of package golden.stubs come from elsewhere without our JSON mapping, so these speak protobuf \
+             alone: golden.stubs.Part.Chat, golden.stubs.Part.Unary; if they were generated with it, say \
+             extern_json=.golden.stubs",
+        ],
+    },
     case(
         "client_only",
         &["client_only.proto"],

@@ -63,6 +63,27 @@ pub(crate) fn normalize(options: &Options, files: &[File]) -> Result<Vec<(String
     Ok(paths)
 }
 
+/// The path of the runtime.
+///
+/// # Errors
+/// If it is not absolute: the code that says it stands in many modules.
+pub(crate) fn runtime(options: &Options) -> Result<syn::Path, Diagnostic> {
+    let path = &options.runtime_path;
+    let parsed = syn::parse_str::<syn::Path>(path).ok();
+    let absolute = parsed.filter(|parsed| {
+        parsed.leading_colon.is_some()
+            || parsed
+                .segments
+                .first()
+                .is_some_and(|first| first.ident == "crate")
+    });
+    absolute.ok_or_else(|| {
+        Diagnostic::new(format!(
+            "runtime_path: expected an absolute Rust path such as ::micro_runtime, found \"{path}\""
+        ))
+    })
+}
+
 /// Adds what `.` means for one file.
 fn expand(paths: &mut Vec<(String, String)>, root: &str, file: &File, options: &Options) {
     let mut add = |proto: String, rust: String| {

@@ -4,6 +4,7 @@ mod assemble;
 mod check;
 mod descriptors;
 mod externs;
+mod gaps;
 mod include;
 mod json;
 mod messages;
@@ -58,12 +59,17 @@ pub struct GeneratedFile {
 /// [`Error::is_unreadable`] if the bytes are no such request; otherwise all that stands in the way, in the
 /// parameter or in the files, at once.
 pub fn generate(request: &[u8]) -> Result<Generated, Error> {
+    generate_from(Bytes::copy_from_slice(request))
+}
+
+/// [`generate`] without a copy of the request, which may have a hundred megabytes.
+pub(crate) fn generate_from(request: Bytes) -> Result<Generated, Error> {
     if request.is_empty() {
         return Err(Error::unreadable(
             "cannot read the code generator request: it is empty",
         ));
     }
-    let request = RawRequest::decode(Bytes::copy_from_slice(request)).map_err(|error| {
+    let request = RawRequest::decode(request).map_err(|error| {
         Error::unreadable(format!("cannot read the code generator request: {error}"))
     })?;
     let options = parameters::parse(request.parameter.as_deref().unwrap_or_default())?;
@@ -116,9 +122,11 @@ pub(crate) fn run(
         });
     }
     generated.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut warnings = gaps::find(&packages, &types, options);
+    warnings.append(&mut symbols.warnings);
     Ok(Generated {
         files: generated,
-        warnings: symbols.warnings,
+        warnings,
     })
 }
 

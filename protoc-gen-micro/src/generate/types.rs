@@ -6,6 +6,7 @@ use proc_macro2::Ident;
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
+use super::externs;
 use super::names::{self, RustNames, camel, go_camel, snake};
 use crate::diagnostic::Diagnostic;
 use crate::options::Options;
@@ -78,12 +79,7 @@ impl<'a> Types<'a> {
         options: &Options,
         extern_path: &[(String, String)],
     ) -> Result<Types<'a>, Diagnostic> {
-        let runtime = syn::parse_str(&options.runtime_path).map_err(|_| {
-            let found = &options.runtime_path;
-            Diagnostic::new(format!(
-                "runtime_path: expected a Rust path such as ::micro_runtime, found \"{found}\""
-            ))
-        })?;
+        let runtime = externs::runtime(options)?;
         let mut types = Types {
             entries: HashMap::new(),
             externs: Externs::new(options, extern_path),
@@ -148,12 +144,15 @@ impl<'a> Types<'a> {
     }
 
     /// Finds the messages and enums without our JSON mapping: those from elsewhere, but for the ones that are known
-    /// to have it, and then whatever holds one of them.
+    /// to have it, and then whatever holds one of them. Well-known types that are generated here have none
+    /// either: their JSON has forms of its own, which only the runtime's have.
     fn find_without_json(&mut self, options: &Options) {
+        let is_well_known = |full: &str| {
+            let name = full.strip_prefix(".google.protobuf.");
+            name.is_some_and(|name| WELL_KNOWN_JSON.contains(&name))
+        };
         let elsewhere_with_json = |full: &str| {
-            let well_known = full.strip_prefix(".google.protobuf.");
-            well_known.is_some_and(|name| WELL_KNOWN_JSON.contains(&name))
-                || options.extern_json.iter().any(|path| is_below(full, path))
+            is_well_known(full) || options.extern_json.iter().any(|path| is_below(full, path))
         };
         let mut holders: HashMap<&str, Vec<&str>> = HashMap::new();
         let mut found: Vec<&str> = Vec::new();
@@ -163,6 +162,9 @@ impl<'a> Types<'a> {
                     found.push(full);
                 }
                 continue;
+            }
+            if is_well_known(full) {
+                found.push(full);
             }
             for field in entry
                 .message
@@ -208,6 +210,15 @@ impl<'a> Types<'a> {
     /// Whether there is such a type.
     pub(crate) fn contains(&self, proto_name: &str) -> bool {
         self.entries.contains_key(proto_name)
+    }
+
+    /// The proto package that a type is in, without its dot.
+    pub(crate) fn proto_package<'n>(&self, proto_name: &'n str) -> &'n str {
+        let mut rest = proto_name;
+        while self.entries.contains_key(rest) {
+            rest = rest.rsplit_once('.').map_or("", |(outer, _)| outer);
+        }
+        rest.trim_start_matches('.')
     }
 
     /// The name of a type as Go has it: nested ones joined by underscores (`Order_Item`).
