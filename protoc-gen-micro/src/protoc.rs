@@ -30,6 +30,7 @@ pub enum Protoc {
 }
 
 /// A protoc, and the folder with `google/protobuf/*.proto` if it is known.
+#[derive(Debug, PartialEq, Eq)]
 struct Found {
     program: PathBuf,
     /// Where the path comes from, for messages.
@@ -54,7 +55,10 @@ pub(crate) fn descriptors(
                 path.display()
             ))
         })?,
-        Protoc::Env => run(&from_environment()?, files, includes, arguments)?,
+        Protoc::Env => {
+            let found = find(|name| env::var_os(name), vendored().ok())?;
+            run(&found, files, includes, arguments)?
+        }
         Protoc::Path(path) => {
             let found = Found {
                 program: path.clone(),
@@ -69,30 +73,33 @@ pub(crate) fn descriptors(
         .map_err(|error| BuildError::new(format!("cannot read the descriptor set: {error}")))
 }
 
-fn from_environment() -> Result<Found, BuildError> {
-    if let Some(program) = env::var_os("PROTOC").filter(|value| !value.is_empty()) {
-        return Ok(Found {
-            program: program.into(),
-            origin: "the environment variable PROTOC",
-            well_known: None,
-        });
+/// The first of: what `PROTOC` names, the one carried along, the one on the search path.
+fn find(
+    variable: impl Fn(&str) -> Option<OsString>,
+    carried: Option<Found>,
+) -> Result<Found, BuildError> {
+    let found = |program: PathBuf, origin| Found {
+        program,
+        origin,
+        well_known: None,
+    };
+    if let Some(program) = variable("PROTOC").filter(|value| !value.is_empty()) {
+        return Ok(found(program.into(), "the environment variable PROTOC"));
     }
-    if let Ok(found) = vendored() {
-        return Ok(found);
+    if let Some(carried) = carried {
+        return Ok(carried);
     }
     let name = format!("protoc{}", env::consts::EXE_SUFFIX);
-    let paths = env::var_os("PATH").unwrap_or_default();
-    let program = env::split_paths(&paths)
+    let folders = variable("PATH").unwrap_or_default();
+    env::split_paths(&folders)
         .map(|folder| folder.join(&name))
-        .find(|path| path.is_file());
-    match program {
-        Some(program) => Ok(Found {
-            program,
-            origin: "PATH",
-            well_known: None,
-        }),
-        None => Err(not_found()),
-    }
+        .find(|path| path.is_file())
+        .map(|program| found(program, "the search path"))
+        .ok_or_else(|| {
+            BuildError::new(format!(
+                "cannot find protoc: PROTOC is not set, and there is none on the search path\n{WAYS_OUT}"
+            ))
+        })
 }
 
 #[cfg(feature = "vendored-protoc")]
@@ -118,12 +125,6 @@ const WAYS_OUT: &str = "protoc reads .proto files; one of these gives the build 
     - protoc on the search path (Debian: `apt-get install protobuf-compiler`, macOS: `brew install protobuf`, \
     or https://github.com/protocolbuffers/protobuf/releases)\n\
     - `Protoc::DescriptorSet`, with the descriptors made elsewhere";
-
-fn not_found() -> BuildError {
-    BuildError::new(format!(
-        "cannot find protoc: PROTOC is not set, and there is none on the search path\n{WAYS_OUT}"
-    ))
-}
 
 fn run(
     found: &Found,
@@ -211,5 +212,58 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What stays behind does no harm, and there is nobody to tell.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carried() -> Option<Found> {
+        Some(Found {
+            program: "carried".into(),
+            origin: "here",
+            well_known: None,
+        })
+    }
+
+    #[test]
+    fn the_variable_comes_first_and_the_search_path_last() -> Result<(), Box<dyn std::error::Error>>
+    {
+        let folder = tempfile::tempdir()?;
+        let on_path = folder
+            .path()
+            .join(format!("protoc{}", env::consts::EXE_SUFFIX));
+        fs::write(&on_path, "")?;
+        let path = env::join_paths([Path::new("nowhere"), folder.path()])?;
+        let search = |name: &str| (name == "PATH").then(|| path.clone());
+
+        let named = find(|name| (name == "PROTOC").then(|| "mine".into()), carried())?;
+        assert_eq!(named.program, Path::new("mine"));
+        let empty = find(|name| (name == "PROTOC").then(OsString::new), carried())?;
+        assert_eq!(empty.program, Path::new("carried"));
+        assert_eq!(find(search, carried())?.program, Path::new("carried"));
+        assert_eq!(find(search, None)?.program, on_path);
+        Ok(())
+    }
+
+    #[test]
+    fn none_at_all_names_the_ways_out() {
+        let error = find(|_| None, None).err().map(|error| error.to_string());
+        let expected = format!(
+            "cannot find protoc: PROTOC is not set, and there is none on the search path\n{WAYS_OUT}"
+        );
+        assert_eq!(error, Some(expected));
+    }
+
+    #[test]
+    fn a_scratch_folder_goes_when_it_is_dropped() -> Result<(), BuildError> {
+        let (one, two) = (Scratch::new()?, Scratch::new()?);
+        let paths = [one.0.clone(), two.0.clone()];
+        assert_ne!(paths[0], paths[1]);
+        assert!(paths.iter().all(|path| path.is_dir()));
+        drop((one, two));
+        assert!(!paths.iter().any(|path| path.exists()));
+        Ok(())
     }
 }

@@ -128,7 +128,7 @@ mod tests {
     use micro_runtime::prost::Message;
     use micro_runtime::{Context, Inbound, Outbound, Result, Status};
 
-    use super::golden::{kinds, nested, r#type::r, well_known};
+    use super::golden::{kinds, nested, options, r#type::r, well_known};
 
     fn shape(shape: &Shape) -> String {
         let fields: Vec<String> = shape.fields.iter().map(self::shape).collect();
@@ -243,6 +243,30 @@ mod tests {
         };
         // Field 8, length-delimited: two numbers of four bytes.
         assert_eq!(order.encode_to_vec(), [0x42, 8, 1, 0, 0, 0, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_descriptor_set_holds_the_package_without_positions() {
+        let set =
+            micro_runtime::prost_types::FileDescriptorSet::decode(options::FILE_DESCRIPTOR_SET);
+        let files = set.map(|set| set.file).unwrap_or_default();
+        let names: Vec<&str> = files.iter().map(|file| file.name()).collect();
+        assert_eq!(names, ["options.proto"]);
+        let messages: Vec<&str> = files[0]
+            .message_type
+            .iter()
+            .map(|message| message.name())
+            .collect();
+        assert_eq!(messages, ["Sample", "Plain"]);
+        assert_eq!(files[0].source_code_info, None);
+    }
+
+    #[test]
+    fn ordered_maps_keep_their_debug() {
+        let mut sample = options::Sample::default();
+        sample.counts.insert("b".into(), 2);
+        sample.counts.insert("a".into(), 1);
+        assert!(format!("{sample:?}").starts_with("Sample { counts: {\"a\": 1, \"b\": 2}, "));
     }
 
     struct Handler;
