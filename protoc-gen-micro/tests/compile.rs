@@ -121,6 +121,10 @@ pub mod stubs {
     include!("goldens/stubs/golden.stubs.rs");
 }
 
+#[allow(
+    clippy::pedantic,
+    reason = "it is the goldens that have to be so strict"
+)]
 mod tests {
     use std::sync::Arc;
 
