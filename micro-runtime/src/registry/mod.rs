@@ -2,9 +2,9 @@
 
 pub(crate) mod cache;
 mod fixed;
-mod memory;
 #[cfg(feature = "mdns")]
 pub mod mdns;
+mod memory;
 mod types;
 
 use std::fmt;
@@ -17,9 +17,9 @@ use crate::error::Error;
 use crate::exchange::BoxFuture;
 
 pub use fixed::Fixed;
-pub use memory::Memory;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
+pub use memory::Memory;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 
 /// Where services are made known and found.
