@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use super::error::{JsonError, Result, excerpt};
-use super::reader::found;
+use super::message::Parsed;
+use super::reader::{JsonReader, expected};
 use super::source::Token;
 
 /// Digits that a 64-bit integer has at most; what has more is out of range.
@@ -32,7 +33,26 @@ impl Integer for u64 {
     const EXPECTED: &'static str = "an unsigned 64-bit integer";
 }
 
-/// The integer of a token that is neither null nor, unless it is in quotes, anything but a number.
+/// Reads an integer, in quotes or not.
+pub(super) fn read_integer<I: Integer>(r: &mut JsonReader<'_>) -> Result<Parsed<I>> {
+    let token = r.scalar();
+    // The usual cases by reference: to move the token right after it was written costs more than to parse a number,
+    // since the copy has to wait for the writes.
+    let value = match &token {
+        Ok(Token::Unsigned(value)) => I::try_from(*value).ok(),
+        Ok(Token::Text(text)) => parse_plain(text).and_then(|value| I::try_from(value).ok()),
+        _ => None,
+    };
+    match value {
+        Some(value) => Ok(Parsed::Value(value)),
+        None => match token? {
+            Token::Null => Ok(Parsed::Null),
+            token => integer(&token).map(Parsed::Value),
+        },
+    }
+}
+
+/// The integer of a token that is not null.
 pub(super) fn integer<I: Integer>(token: &Token<'_>) -> Result<I> {
     match token {
         Token::Unsigned(value) => I::try_from(*value).ok(),
@@ -43,13 +63,27 @@ pub(super) fn integer<I: Integer>(token: &Token<'_>) -> Result<I> {
         }
         Token::Null | Token::Bool(_) | Token::List | Token::Object => None,
     }
-    .ok_or_else(|| {
-        JsonError::data(format_args!(
-            "expected {}, found {}",
-            I::EXPECTED,
-            found(token)
-        ))
-    })
+    .ok_or_else(|| expected(I::EXPECTED, token))
+}
+
+/// The value of a few plain digits, which nearly all integers in quotes are.
+fn parse_plain(text: &str) -> Option<u64> {
+    /// So few digits always fit.
+    const DIGITS: usize = 19;
+
+    let leading_zero = text.len() > 1 && text.starts_with('0');
+    if text.is_empty() || text.len() > DIGITS || leading_zero {
+        return None;
+    }
+    let mut value = 0;
+    for byte in text.bytes() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + u64::from(digit);
+    }
+    Some(value)
 }
 
 /// A number of JSON's grammar, taken apart.
@@ -217,7 +251,24 @@ impl Float for f32 {
     }
 }
 
-/// The floating-point number of a token that is neither null nor, unless it is in quotes, anything but a number.
+/// Reads a floating-point number, in quotes or not.
+pub(super) fn read_float<F: Float>(r: &mut JsonReader<'_>) -> Result<Parsed<F>> {
+    let token = r.scalar();
+    // By reference, as in `read_integer`.
+    let value = match &token {
+        Ok(Token::Float(value)) => F::from_double(*value).filter(|value| value.is_finite()),
+        _ => None,
+    };
+    match value {
+        Some(value) => Ok(Parsed::Value(value)),
+        None => match token? {
+            Token::Null => Ok(Parsed::Null),
+            token => float(&token).map(Parsed::Value),
+        },
+    }
+}
+
+/// The floating-point number of a token that is not null.
 pub(super) fn float<F: Float>(token: &Token<'_>) -> Result<F> {
     let value = match token {
         Token::Unsigned(value) => Some(F::from_unsigned(*value)),
@@ -235,11 +286,7 @@ pub(super) fn float<F: Float>(token: &Token<'_>) -> Result<F> {
     match value {
         Some(value) if value.is_finite() => Ok(value),
         // A finite number that is too large, or no number at all.
-        _ => Err(JsonError::data(format_args!(
-            "expected {}, found {}",
-            F::EXPECTED,
-            found(token)
-        ))),
+        _ => Err(expected(F::EXPECTED, token)),
     }
 }
 
@@ -299,6 +346,9 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(parse_integer(text), expected, "{text:?}");
+            if let Some(plain) = parse_plain(text) {
+                assert_eq!(Some(i128::from(plain)), expected, "{text:?}");
+            }
         }
     }
 

@@ -31,10 +31,8 @@ macro_rules! scalar {
             }
 
             fn read_value(r: &mut JsonReader<'_>) -> Result<Parsed<$type>> {
-                match r.scalar()? {
-                    Token::Null => Ok(Parsed::Null),
-                    $r => Ok(Parsed::Value($read)),
-                }
+                let $r = r;
+                $read
             }
 
             fn is_default(&self) -> bool {
@@ -48,28 +46,28 @@ macro_rules! scalar {
 scalar!(
     i32,
     "Int32Value",
-    |token| number::integer(&token)?,
+    |r| number::read_integer(r),
     |value, w| w.signed(i64::from(*value)),
     |value| { *value == 0 }
 );
 scalar!(
     i64,
     "Int64Value",
-    |token| number::integer(&token)?,
+    |r| number::read_integer(r),
     |value, w| w.quoted_signed(*value),
     |value| { *value == 0 }
 );
 scalar!(
     u32,
     "UInt32Value",
-    |token| number::integer(&token)?,
+    |r| number::read_integer(r),
     |value, w| w.unsigned(u64::from(*value)),
     |value| { *value == 0 }
 );
 scalar!(
     u64,
     "UInt64Value",
-    |token| number::integer(&token)?,
+    |r| number::read_integer(r),
     |value, w| w.quoted_unsigned(*value),
     |value| { *value == 0 }
 );
@@ -77,63 +75,66 @@ scalar!(
 scalar!(
     f32,
     "FloatValue",
-    |token| number::float(&token)?,
+    |r| number::read_float(r),
     |value, w| w.float(*value),
     |value| value.to_bits() == 0
 );
 scalar!(
     f64,
     "DoubleValue",
-    |token| number::float(&token)?,
+    |r| number::read_float(r),
     |value, w| w.double(*value),
     |value| { value.to_bits() == 0 }
 );
 scalar!(
     bool,
     "BoolValue",
-    |token| boolean(&token)?,
+    |r| boolean(r),
     |value, w| w.bool(*value),
     |value| !*value
 );
 scalar!(
     String,
     "StringValue",
-    |token| text(token)?,
+    |r| text(r),
     |value, w| w.string(value),
     String::is_empty
 );
 scalar!(
     Vec<u8>,
     "BytesValue",
-    |token| binary(&token)?,
+    |r| binary(r),
     |value, w| w.bytes(value),
     Vec::is_empty
 );
 scalar!(
     ::bytes::Bytes,
     "BytesValue",
-    |token| binary(&token)?.into(),
+    |r| Ok(binary(r)?.map(Into::into)),
     |value, w| w.bytes(value),
     ::bytes::Bytes::is_empty
 );
 
-fn boolean(token: &Token<'_>) -> Result<bool> {
-    match token {
-        Token::Bool(value) => Ok(*value),
-        token => Err(expected("true or false", token)),
+fn boolean(r: &mut JsonReader<'_>) -> Result<Parsed<bool>> {
+    match r.scalar()? {
+        Token::Bool(value) => Ok(Parsed::Value(value)),
+        Token::Null => Ok(Parsed::Null),
+        token => Err(expected("true or false", &token)),
     }
 }
 
-fn text(token: Token<'_>) -> Result<String> {
-    match token {
-        Token::Text(text) => Ok(text.into_owned()),
+fn text(r: &mut JsonReader<'_>) -> Result<Parsed<String>> {
+    match r.scalar()? {
+        Token::Text(text) => Ok(Parsed::Value(text.into_owned())),
+        Token::Null => Ok(Parsed::Null),
         token => Err(expected("a string", &token)),
     }
 }
 
-fn binary(token: &Token<'_>) -> Result<Vec<u8>> {
-    match token {
-        Token::Text(text) => bytes::decode(text),
-        token => Err(expected("a string of base64", token)),
+fn binary(r: &mut JsonReader<'_>) -> Result<Parsed<Vec<u8>>> {
+    match r.scalar()? {
+        Token::Text(text) => bytes::decode(&text).map(Parsed::Value),
+        Token::Null => Ok(Parsed::Null),
+        token => Err(expected("a string of base64", &token)),
     }
 }
