@@ -318,27 +318,33 @@ mod tests {
 
     /// Answers as it is told; counts the questions.
     #[derive(Clone, Default)]
-    struct Names(Arc<(Mutex<HashMap<String, Vec<SocketAddr>>>, AtomicUsize)>);
+    struct Names(Arc<NamesInner>);
+
+    #[derive(Default)]
+    struct NamesInner {
+        hosts: Mutex<HashMap<String, Vec<SocketAddr>>>,
+        asked: AtomicUsize,
+    }
 
     impl Names {
         fn set(&self, host: &str, addresses: &[&str]) {
             let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-            self.0.0.lock().unwrap().insert(host.into(), addresses);
+            self.0.hosts.lock().unwrap().insert(host.into(), addresses);
         }
 
         fn unset(&self, host: &str) {
-            self.0.0.lock().unwrap().remove(host);
+            self.0.hosts.lock().unwrap().remove(host);
         }
 
         fn asked(&self) -> usize {
-            self.0.1.load(Ordering::SeqCst)
+            self.0.asked.load(Ordering::SeqCst)
         }
     }
 
     impl Resolve for Names {
         fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
-            self.0.1.fetch_add(1, Ordering::SeqCst);
-            let found = self.0.0.lock().unwrap().get(host).cloned();
+            self.0.asked.fetch_add(1, Ordering::SeqCst);
+            let found = self.0.hosts.lock().unwrap().get(host).cloned();
             Box::pin(async move { found.ok_or_else(|| std::io::Error::other("SERVFAIL")) })
         }
     }

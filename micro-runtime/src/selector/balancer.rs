@@ -195,9 +195,7 @@ impl<C: Default + Send + Sync + 'static> Balancer<C> {
             aside: snapshot.aside(),
             tried,
             declined,
-            retry_at: snapshot
-                .next_probe()
-                .map(|millis| self.core.clock.instant(millis)),
+            probe_in: snapshot.next_probe().map(|at| self.core.clock.until(at)),
             error,
         })
     }

@@ -15,9 +15,6 @@
 //!   registry says meanwhile.
 //! - **No second visit.** An attempt does not go where the call has been.
 
-// Until the client calls by name, nothing outside the tests uses this.
-#![cfg_attr(not(test), allow(dead_code, unused_imports))]
-
 mod balancer;
 mod filter;
 mod health;
@@ -25,7 +22,7 @@ mod node;
 mod nodes;
 mod pick;
 mod snapshot;
-pub(crate) mod strategy;
+mod strategy;
 mod table;
 
 pub use filter::Filter;

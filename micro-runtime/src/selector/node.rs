@@ -7,7 +7,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use tokio::time::Instant;
 
-use super::health::{Health, State};
+use super::health::Health;
 use crate::registry::Node;
 use crate::registry::cache::Fate;
 
@@ -146,8 +146,8 @@ impl Clock {
         u64::try_from(passed).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn instant(self, millis: u64) -> Instant {
-        self.0 + Duration::from_millis(millis)
+    pub(super) fn until(self, millis: u64) -> Duration {
+        Duration::from_millis(millis.saturating_sub(self.now()))
     }
 }
 
@@ -192,8 +192,9 @@ impl<C> Slot<C> {
         self.state.connection_failed(false);
     }
 
-    /// Whether the node is put aside: calls do not go to it, but for a probe.
-    pub(crate) fn is_aside(&self) -> bool {
-        self.state.health.state() != State::Closed
+    /// Whether the node is ill: calls do not go to it, but for a probe or in panic.
+    #[cfg(test)]
+    pub(super) fn is_aside(&self) -> bool {
+        !self.state.health.is_closed()
     }
 }

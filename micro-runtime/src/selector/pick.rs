@@ -64,7 +64,8 @@ pub(super) struct Numbers {
     pub(super) tried: usize,
     /// There were nodes, but the strategy chose none of them.
     pub(super) declined: bool,
-    pub(super) retry_at: Option<Instant>,
+    /// How long until the first of those put aside is probed.
+    pub(super) probe_in: Option<Duration>,
     pub(super) error: Option<Arc<str>>,
 }
 
@@ -157,11 +158,6 @@ impl NoNode {
     pub(crate) fn is_unknown(&self) -> bool {
         self.0.seen == self.0.filtered
     }
-
-    /// When the next of the nodes put aside may be probed; a call that may wait so long may then try again.
-    pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.0.retry_at
-    }
 }
 
 impl fmt::Display for NoNode {
@@ -176,7 +172,7 @@ impl fmt::Display for NoNode {
             aside,
             tried,
             declined,
-            retry_at: _,
+            probe_in,
             error,
         } = &*self.0;
         if *seen == 0 && *answered {
@@ -200,6 +196,9 @@ impl fmt::Display for NoNode {
             ": looked for {:.1} s; nodes: {seen} seen, {filtered} filtered out, {aside} put aside, {tried} tried",
             looked.as_secs_f64()
         )?;
+        if let Some(probe_in) = probe_in {
+            write!(f, ", the next probe in {:.1} s", probe_in.as_secs_f64())?;
+        }
         if let Some(error) = error {
             write!(f, "; the registry's last error: {error}")?;
         }

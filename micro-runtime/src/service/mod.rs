@@ -93,7 +93,7 @@ impl Service {
         }
         let strategy: Arc<dyn crate::selector::Strategy> = match settings.strategy {
             Strategy::Random => Arc::new(Random),
-            Strategy::RoundRobin => Arc::new(RoundRobin::default()),
+            Strategy::RoundRobin => Arc::new(RoundRobin),
             Strategy::P2c => Arc::new(P2c),
         };
         let dial = Arc::new(Network(builder.client_limits));

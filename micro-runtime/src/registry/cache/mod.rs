@@ -9,9 +9,6 @@
 //! with no caller's deadline or cancellation. It starts when the service is first asked for inside a runtime,
 //! goes to sleep when nobody has used the service for half an hour, and ends when the last handle is dropped.
 
-// Until the client calls by name, nothing outside the tests uses this.
-#![cfg_attr(not(test), allow(dead_code, unused_imports))]
-
 mod model;
 mod task;
 

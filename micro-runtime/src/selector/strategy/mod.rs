@@ -7,7 +7,6 @@ mod round_robin;
 use std::sync::Arc;
 
 use super::{CallInfo, Nodes};
-use crate::error::Error;
 
 pub use p2c::P2c;
 pub use random::Random;
@@ -39,38 +38,5 @@ pub trait Strategy: Send + Sync + 'static {
 impl<S: Strategy + ?Sized> Strategy for Arc<S> {
     fn pick(&self, nodes: &Nodes<'_>, call: &CallInfo<'_>) -> Option<usize> {
         (**self).pick(nodes, call)
-    }
-}
-
-/// The names that settings know.
-const NAMES: [&str; 3] = ["p2c", "random", "round_robin"];
-
-/// The strategy that a setting names.
-pub(crate) fn by_name(name: &str) -> Result<Arc<dyn Strategy>, Error> {
-    match name {
-        "p2c" => Ok(Arc::new(P2c)),
-        "random" => Ok(Arc::new(Random)),
-        "round_robin" => Ok(Arc::new(RoundRobin)),
-        _ => Err(Error::config(format_args!(
-            "the selector {name:?} is not known, it can be {}",
-            NAMES.join(", ")
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_name_is_known_and_others_are_refused_with_the_names() {
-        for name in NAMES {
-            assert!(by_name(name).is_ok(), "{name}");
-        }
-        let error = by_name("p3c").err().unwrap().to_string();
-        assert_eq!(
-            error,
-            "the selector \"p3c\" is not known, it can be p2c, random, round_robin"
-        );
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{TTL, call, id, ready, service};
+use super::{TTL, by_name, call, id, ready, service};
 use crate::registry::cache::Known;
 use crate::registry::{Node, Registry, Service};
 use crate::selector::balancer::{Core, Source};
 use crate::selector::node::Clock;
-use crate::selector::{Balancer, Failure, Filter, Picked, Tried, pick, strategy};
+use crate::selector::{Balancer, Failure, Filter, Picked, Tried, pick};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -52,7 +52,7 @@ async fn holds_what_a_pick_promises(nodes: usize, ops: Vec<Op>) {
         node: Arc::new(Node {
             id: format!("n{n}"),
             address: format!("10.0.0.7:{n}"),
-            metadata: [("even".to_owned(), (n % 2 == 0).to_string())].into(),
+            metadata: [("even".to_owned(), n.is_multiple_of(2).to_string())].into(),
         }),
         service: Arc::new(Service::default()),
     };
@@ -67,8 +67,8 @@ async fn holds_what_a_pick_promises(nodes: usize, ops: Vec<Op>) {
     let balancers: Vec<Vec<Arc<Balancer<()>>>> = ["random", "round_robin", "p2c"]
         .iter()
         .map(|name| {
-            let of = |f: &Box<[Filter]>| core.balancer(f.clone(), strategy::by_name(name).unwrap());
-            filters.iter().map(of).collect()
+            let of = |f: &[Filter]| core.balancer(f.into(), by_name(name));
+            filters.iter().map(|f| of(f)).collect()
         })
         .collect();
     let all = balancers[0][0].slots();
@@ -87,7 +87,7 @@ async fn holds_what_a_pick_promises(nodes: usize, ops: Vec<Op>) {
                     }
                 }
                 let balancer = &balancers[strategy][filter];
-                let kept = |n: &usize| filter == 0 || (n % 2 == 0) == (filter == 1);
+                let kept = |n: &usize| filter == 0 || n.is_multiple_of(2) == (filter == 1);
                 let members: Vec<usize> = (0..nodes).filter(kept).collect();
                 let ill = |n: &&usize| all[**n].is_aside();
                 let ill_members = members.iter().filter(ill).count();
