@@ -8,8 +8,8 @@ plugin=$target/debug/protoc-gen-micro
 protoc=$(vendored_protoc)
 
 buf_version=1.75.0
-buf=$cache/buf-$buf_version/node_modules/.bin/buf
-if ! "$buf" --version >/dev/null 2>&1; then
+buf_bin=$cache/buf-$buf_version/node_modules/.bin
+if ! "$buf_bin/buf" --version >/dev/null 2>&1; then
   retry npm install --no-fund --no-audit --prefix "$cache/buf-$buf_version" "@bufbuild/buf@$buf_version"
 fi
 
@@ -78,39 +78,37 @@ RUST
 cp "$root/Cargo.lock" builder/
 CARGO_TARGET_DIR=$target cargo run --quiet --manifest-path builder/Cargo.toml -- library "${protos[@]}"
 
-# By protoc.
+# By protoc and by buf, found on PATH as README.md tells; its buf.gen.yaml is used.
+mkdir bin
+ln -s "$plugin" "$protoc" bin/
+export PATH=$PWD/bin:$buf_bin:$PATH
 mkdir protoc
-"$protoc" --plugin=protoc-gen-micro="$plugin" --micro_out=include_file=_micro.rs:protoc -I proto "${protos[@]}"
+protoc --micro_out=include_file=mod.rs:protoc -I proto "${protos[@]}"
 
-# By buf.
 printf 'version: v2\nmodules:\n  - path: proto\n' >buf.yaml
-for strategy in directory all; do
-  opt='[]'
-  [ "$strategy" = directory ] || opt='[include_file=_micro.rs]'
-  cat >"$strategy.yaml" <<YAML
-version: v2
-plugins:
-  - local: $plugin
-    out: buf-$strategy
-    strategy: $strategy
-    opt: $opt
-YAML
-  "$buf" generate --template "$strategy.yaml"
+awk -v after='or `buf generate` with' -f "$root/.ci/readme-block.awk" "$root/README.md" >all.yaml ||
+  fail "README.md has no code block after \"or \`buf generate\` with\""
+# One run per directory cannot write the file that includes all packages.
+sed '/opt:/d; s/strategy: all/strategy: directory/' all.yaml >directory.yaml
+for strategy in all directory; do
+  buf generate --template "$strategy.yaml"
+  mv src/gen "buf-$strategy"
 done
+cat all.yaml directory.yaml
 
-# Only a run over everything can write the file that includes all packages.
 ls library
-cp -r library without-include
-rm without-include/_micro.rs
-for pair in library:protoc library:buf-all without-include:buf-directory; do
+mv library/_micro.rs library/mod.rs
+cp -r library packages
+rm packages/mod.rs
+for pair in library:protoc library:buf-all packages:buf-directory; do
   diff -r "${pair%:*}" "${pair#*:}" || fail "${pair%:*} and ${pair#*:} differ"
   count protoc 1 0
 done
 
 # Misuse by hand and by buf's users ends in a message, not in a panic.
-"$plugin" --version | grep -q '^protoc-gen-micro '
+protoc-gen-micro --version | grep -q '^protoc-gen-micro '
 for bad in "nonsense" "layout=sideways"; do
-  if "$buf" generate --template "{version: v2, plugins: [{local: $plugin, out: x, opt: $bad}]}" 2>err; then
+  if buf generate --template "{version: v2, plugins: [{local: protoc-gen-micro, out: x, opt: $bad}]}" 2>err; then
     fail "buf generate accepted the parameter $bad"
   fi
   if ! grep -qF "${bad%=*}" err || grep -q 'panicked\|RUST_BACKTRACE' err; then

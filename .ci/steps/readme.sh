@@ -2,71 +2,57 @@
 # A crate made of the README's code, outside the repository, builds, starts and answers.
 source .ci/lib.sh
 
-# Each code block of README.md whose first line is a comment that names a file
-# ("// src/main.rs", "# Cargo.toml") is that file; several of one name follow each
-# other in it.
-crate=$STEP_DIR/first
-mkdir "$crate"
-awk -v dir="$crate" '
-  /^ *```/ { inside = !inside; file = ""; first = inside; next }
-  inside && first {
-    first = 0
-    if ($0 ~ /^ *(\/\/|#) [A-Za-z0-9_.\/-]+\.(rs|toml|proto)$/ && $2 !~ /\.\./) {
-      file = $2
-      directory = dir "/" file
-      sub(/\/[^\/]*$/, "", directory)
-      system("mkdir -p \"" directory "\"")
-      next
-    }
-  }
-  inside && file { print >(dir "/" file) }' README.md
+block() {
+  awk -v after="$1" -f .ci/readme-block.awk README.md ||
+    fail "README.md has no code block after \"$1\""
+}
 
-for file in Cargo.toml build.rs src/main.rs; do
-  [ -f "$crate/$file" ] || fail "README.md has no code block whose first line is a comment that names $file"
+commands=$(block '## A first service of your own')
+for file in proto/hello.proto build.rs src/main.rs src/bin/client.rs; do
+  mkdir -p "$STEP_DIR/files/$(dirname "$file")"
+  block "\`$file\`" >"$STEP_DIR/files/$file"
 done
-client=$(cd "$crate" && find src/bin -name '*client*.rs' 2>/dev/null | head -n 1)
-[ -n "$client" ] || fail "README.md has no code block whose first line names the client, src/bin/client.rs"
-client=$(basename "$client" .rs)
-(cd "$crate" && find . -type f | LC_ALL=C sort | xargs wc -l)
 
-# A path in its Cargo.toml means a clone beside it; a version means these crates too.
-ln -s "$root" "$STEP_DIR/micro"
-cp Cargo.lock "$crate/"
-cd "$crate"
-cargo=(cargo)
-for package in micro-runtime protoc-gen-micro; do
-  grep -q "^$package *=.*path" Cargo.toml ||
-    cargo+=(--config "patch.crates-io.$package.path='$root/$package'")
-done
-allowed='^(micro-runtime|protoc-gen-micro|tokio)$'
-others=$("${cargo[@]}" tree --quiet --depth 1 --prefix none | awk 'NR > 1 && $1 !~ /^\[/ { print $1 }' |
-  grep -vE "$allowed" || true)
-[ -z "$others" ] || fail "a first crate needs micro-runtime, tokio and protoc-gen-micro alone, README.md adds:" $others
+# Its commands are run as they are, but for the path that it asks for until the
+# crates are published.
+cd "$STEP_DIR"
+cargo() {
+  local arguments=("$@")
+  case " $* " in
+  " add "*"micro-runtime "*) arguments+=(--path "$root/micro-runtime") ;;
+  " add "*"protoc-gen-micro "*) arguments+=(--path "$root/protoc-gen-micro") ;;
+  esac
+  command cargo "${arguments[@]}"
+}
+eval "$commands"
+unset -f cargo
+[ "$PWD" != "$STEP_DIR" ] || fail "the commands of README.md made no crate, or did not enter it"
+cp -r "$STEP_DIR/files/." .
+# The versions that everything else here is checked with.
+cp "$root/Cargo.lock" .
+cat Cargo.toml
+
 export CARGO_TARGET_DIR=$target
-# The service's binary has the name of the package.
-service=$(sed -nE 's/^name *= *"(.*)".*/\1/p' Cargo.toml | head -n 1)
-"${cargo[@]}" build --bins 2>&1 | tee "$STEP_DIR/log"
-! grep -q "^warning: .$service. " "$STEP_DIR/log" || fail "the README's code compiles with warnings"
+service=$(basename "$PWD")
+cargo build --bins 2>&1 | tee "$STEP_DIR/log"
+! grep -q "^warning: .$service. " "$STEP_DIR/log" || fail "the code of README.md compiles with warnings"
 
 cat >"$STEP_DIR/both.sh" <<'SH'
 set -u
 "$1" 2>service.log &
 service=$!
-trap 'kill -9 $service 2>/dev/null' EXIT
 for _ in $(seq 200); do
-  if grep -q 'Registering node' service.log; then break; fi
-  if ! kill -0 $service 2>/dev/null; then break; fi
+  if grep -q 'Registering node' service.log || ! kill -0 $service; then break; fi
   sleep 0.1
 done
 timeout 30 "$2" >client.out 2>client.log
 status=$?
 kill -TERM $service
-timeout 20 tail --pid=$service -f /dev/null || { echo "the service did not end within 20 s of SIGTERM"; status=1; }
-wait $service || { echo "the service ended with exit status $? after SIGTERM"; status=1; }
+timeout 20 tail --pid=$service -f /dev/null || { echo "the service did not end within 20 s of SIGTERM"; kill -9 $service; }
+wait $service || { status=$?; echo "the service ended with exit status $status"; }
 tail -n +1 service.log client.log client.out
 exit $status
 SH
-on_loopback bash "$STEP_DIR/both.sh" "$CARGO_TARGET_DIR/debug/$service" "$CARGO_TARGET_DIR/debug/$client" ||
-  fail "the service and the client of README.md did not end well"
+on_loopback bash "$STEP_DIR/both.sh" "$target/debug/$service" "$target/debug/client" ||
+  fail "the service or the client of README.md did not end well"
 grep -qxF 'Hello World ^_^' client.out || fail 'expected "Hello World ^_^" from the client, found none'
-count readme 1 0
