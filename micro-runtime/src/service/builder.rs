@@ -1,6 +1,5 @@
 //! [`ServiceBuilder`]: what a service can be told in code.
 
-use std::ffi::OsString;
 use std::future::Future;
 use std::time::Duration;
 
@@ -288,7 +287,7 @@ impl ServiceBuilder {
     pub fn init_from<I, S>(mut self, arguments: I) -> Result<Service, Error>
     where
         I: IntoIterator<Item = S>,
-        S: Into<OsString>,
+        S: Into<std::ffi::OsString>,
     {
         self.settings
             .read_environment(|name| std::env::var_os(name))?;

@@ -308,7 +308,7 @@ async fn parallel(peer: &PeerService) -> Result<(), String> {
 async fn wrong_handler(client: &Client, name: &str) -> Result<(), String> {
     let call = client
         .request(name, "Nope.Unary")
-        .json(&serde_json::json!({"name": "a"}));
+        .json(serde_json::json!({"name": "a"}));
     match call.await {
         Err(status) => same("code", &Code::Unimplemented, &status.code()),
         Ok(_) => Err("expected an error, found a reply".to_owned()),

@@ -25,6 +25,10 @@ use Effect::{None as Nothing, Reads, Refused};
 
 /// A variable, and the flag of the same name if there is one.
 pub(super) struct Entry {
+    #[cfg_attr(
+        not(any(test, feature = "flags")),
+        expect(dead_code, reason = "read with the feature flags")
+    )]
     /// The flag, without its dashes.
     pub(super) flag: Option<&'static str>,
     /// The variable.

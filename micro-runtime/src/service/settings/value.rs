@@ -17,6 +17,10 @@ pub(crate) enum Origin {
     /// A variable of the environment.
     Variable(&'static str),
     /// A flag, without its dashes.
+    #[cfg_attr(
+        not(any(test, feature = "flags")),
+        expect(dead_code, reason = "made with the feature flags")
+    )]
     Flag(&'static str),
 }
 
