@@ -1,17 +1,17 @@
 //! The two halves of a bidirectional call, which may live in two tasks.
 //!
-//! They share the peer's side of the exchange: its status is what ends both. Whoever finds the call over wakes
-//! the other.
+//! They share the exchange: its status is what ends both. Whoever finds the call over wakes the other.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use tokio::task::AbortHandle;
 
-use super::{answered, reached, report};
+use super::{answered, reached};
 use crate::client::limit::Limit;
-use crate::client::plan::Opened;
+use crate::client::plan::{Opened, Plan};
 use crate::client::pool::Pool;
 use crate::client::receive::{Failure, Receiving};
 use crate::codec::frame::{PREFIX, seal};
@@ -28,16 +28,32 @@ const ASIDE: usize = 1024 * 1024;
 struct Shared(Mutex<State>);
 
 struct State {
-    /// `None` once the call is over.
-    receiving: Option<Receiving>,
+    phase: Phase,
     /// Replies that stood before the status.
     aside: VecDeque<Bytes>,
-    over: Option<Result<()>>,
-    picked: Option<Picked<Pool>>,
+    /// A request was handed to a connection: the call cannot go elsewhere any more.
+    sent: bool,
+    finished: bool,
     receiver: Option<Waker>,
     sender: Option<Waker>,
     headers: Metadata,
     trailers: Option<Metadata>,
+    me: Weak<Shared>,
+}
+
+enum Phase {
+    Open(Box<Open>),
+    /// The node has certainly processed nothing: a task takes the call to another, for both halves.
+    Again(AbortHandle),
+    Over(Result<()>),
+}
+
+struct Open {
+    plan: Plan,
+    picked: Picked<Pool>,
+    /// `None` once it was ended.
+    out: Option<Outgoing>,
+    receiving: Receiving,
 }
 
 struct Replies<Rsp> {
@@ -54,41 +70,38 @@ struct Requests<Req> {
     encoding: Encoding,
     limit: Limit,
     shared: Arc<Shared>,
-    /// `None` once it was ended, or broke.
-    out: Option<Outgoing>,
-    finished: bool,
 }
 
 pub(in crate::client) fn duplex<Req: 'static, Rsp: 'static>(
-    mut opened: Opened,
+    opened: Opened,
     _: Option<Bytes>,
     (request, response): (Codec<Req>, Codec<Rsp>),
 ) -> (Outbound<Req>, Inbound<Rsp>) {
-    reached(&mut opened);
     let encoding = opened.plan.target.settings().encoding.clone();
-    let limit = opened.plan.limit;
-    let shared = Arc::new(Shared(Mutex::new(State {
-        receiving: Some(opened.receiving),
-        aside: VecDeque::new(),
-        over: None,
-        picked: Some(opened.picked),
-        receiver: None,
-        sender: None,
-        headers: Metadata::new(),
-        trailers: None,
-    })));
+    let limits = (opened.plan.limit.twin(), opened.plan.limit.twin());
+    let shared = Arc::new_cyclic(|me| {
+        Shared(Mutex::new(State {
+            phase: Phase::Open(Box::new(Open::new(opened))),
+            aside: VecDeque::new(),
+            sent: false,
+            finished: false,
+            receiver: None,
+            sender: None,
+            headers: Metadata::new(),
+            trailers: None,
+            me: me.clone(),
+        }))
+    });
     let requests = Requests {
         codec: request,
         encoding: encoding.clone(),
-        limit: limit.twin(),
+        limit: limits.0,
         shared: Arc::clone(&shared),
-        out: Some(opened.out),
-        finished: false,
     };
     let replies = Replies {
         codec: response,
         encoding,
-        limit,
+        limit: limits.1,
         shared,
         headers: None,
         trailers: None,
@@ -104,77 +117,150 @@ impl Shared {
     }
 }
 
+// ===== impl Open =====
+
+impl Open {
+    fn new(mut opened: Opened) -> Open {
+        reached(&mut opened);
+        Open {
+            plan: opened.plan,
+            picked: opened.picked,
+            out: Some(opened.out),
+            receiving: opened.receiving,
+        }
+    }
+}
+
 // ===== impl State =====
 
 impl State {
     /// The call is over. What is not read yet of the peer's side is given up, which resets the exchange
     /// unless the peer had ended it.
     fn end(&mut self, result: Result<()>) {
-        if self.over.is_some() {
-            return;
+        match &mut self.phase {
+            Phase::Over(_) => return,
+            Phase::Again(task) => task.abort(),
+            Phase::Open(_) => {}
         }
-        self.over = Some(result);
-        self.picked = None;
-        if let Some(receiving) = self.receiving.take() {
-            let (headers, trailers) = receiving.into_metadata();
+        let phase = std::mem::replace(&mut self.phase, Phase::Over(result));
+        if let Phase::Open(open) = phase {
+            let (headers, trailers) = open.receiving.into_metadata();
             self.headers = headers;
             self.trailers = Some(trailers);
         }
-        for waker in [self.receiver.take(), self.sender.take()]
-            .into_iter()
-            .flatten()
-        {
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        let wakers = [self.receiver.take(), self.sender.take()];
+        for waker in wakers.into_iter().flatten() {
             waker.wake();
         }
     }
 
-    fn fail(&mut self, failure: &Failure, limit: &Limit) {
-        let status = match &self.picked {
-            Some(picked) => failure.at(picked),
-            None => failure.status.clone(),
+    fn fail(&mut self, failure: &Failure) {
+        let Phase::Open(open) = &mut self.phase else {
+            return;
         };
-        report(self.picked.take(), failure);
-        self.end(Err(limit.correct(status)));
+        if !self.sent && open.plan.again(failure, &open.picked) {
+            return self.again(failure);
+        }
+        let status = failure.at(&open.picked);
+        let status = open.plan.limit.correct(status);
+        self.report(failure);
+        self.phase = Phase::Over(Err(status));
+        self.wake();
+    }
+
+    /// Takes the exchange out, and tells the selector how it ended.
+    fn report(&mut self, failure: &Failure) -> Option<Plan> {
+        let over = Phase::Over(Ok(()));
+        let Phase::Open(open) = std::mem::replace(&mut self.phase, over) else {
+            return None;
+        };
+        open.picked.failed(failure.report());
+        let (headers, trailers) = open.receiving.into_metadata();
+        self.headers = headers;
+        self.trailers = Some(trailers);
+        Some(open.plan)
+    }
+
+    fn again(&mut self, failure: &Failure) {
+        let Some(plan) = self.report(failure) else {
+            return;
+        };
+        let me = Weak::clone(&self.me);
+        let task = tokio::spawn(async move {
+            let opened = plan.open(None, false).await;
+            if let Some(shared) = me.upgrade() {
+                shared.lock().opened(opened);
+            }
+        });
+        self.phase = Phase::Again(task.abort_handle());
+    }
+
+    fn opened(&mut self, opened: Result<Opened>) {
+        if !matches!(self.phase, Phase::Again(_)) {
+            return;
+        }
+        match opened {
+            Ok(opened) => {
+                let mut open = Open::new(opened);
+                if self.finished
+                    && let Some(mut out) = open.out.take()
+                {
+                    // Should it break just now, the peer's side says why.
+                    let _ = out.data(Bytes::new(), true);
+                }
+                self.phase = Phase::Open(Box::new(open));
+                self.wake();
+            }
+            Err(status) => self.end(Err(status)),
+        }
     }
 
     /// The next message from the peer, if the call is not over.
-    fn poll_message(&mut self, limit: &Limit, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let Some(receiving) = &mut self.receiving else {
-            return Poll::Ready(None);
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let Phase::Open(open) = &mut self.phase else {
+            return match self.phase {
+                Phase::Over(_) => Poll::Ready(None),
+                _ => Poll::Pending,
+            };
         };
-        match ready!(receiving.poll_message(cx)) {
+        match ready!(open.receiving.poll_message(cx)) {
             Some(Ok(bytes)) => return Poll::Ready(Some(bytes)),
-            Some(Err(failure)) => self.fail(&failure, limit),
+            Some(Err(failure)) => self.fail(&failure),
             None => self.end(Ok(())),
         }
-        Poll::Ready(None)
+        match self.phase {
+            Phase::Over(_) => Poll::Ready(None),
+            _ => Poll::Pending,
+        }
     }
 
     /// The sending half broke: the reason lies on the peer's side if it is anywhere. Replies that stand before
     /// it are set aside for the receiving half, whose waker stays the one that is woken.
-    fn look_for_status(&mut self, broken: &Broken, limit: &Limit) {
-        let waker = self
-            .receiver
-            .clone()
-            .unwrap_or_else(|| Waker::noop().clone());
+    fn broke(&mut self, broken: &Broken) {
+        let receiver = self.receiver.clone();
+        let waker = receiver.unwrap_or_else(|| Waker::noop().clone());
         let mut cx = Context::from_waker(&waker);
         let mut bytes = 0;
         while bytes < ASIDE
-            && let Poll::Ready(Some(message)) = self.poll_message(limit, &mut cx)
+            && let Poll::Ready(Some(message)) = self.poll_message(&mut cx)
         {
             bytes += message.len();
             self.aside.push_back(message);
         }
-        if self.over.is_none() {
-            self.fail(&Failure::broken(broken, true), limit);
-        }
+        // Does nothing if that has led to the end, or to another node.
+        self.fail(&Failure::broken(broken, self.sent));
     }
 
     fn status(&self) -> Option<Status> {
-        self.over.as_ref().map(|over| match over {
-            Ok(()) => answered(),
-            Err(status) => status.clone(),
-        })
+        match &self.phase {
+            Phase::Over(Ok(())) => Some(answered()),
+            Phase::Over(Err(status)) => Some(status.clone()),
+            Phase::Open(_) | Phase::Again(_) => None,
+        }
     }
 }
 
@@ -191,7 +277,7 @@ impl<Rsp> Source<Rsp> for Replies<Rsp> {
         let mut state = self.shared.lock();
         let bytes = match state.aside.pop_front() {
             Some(bytes) => Some(bytes),
-            None => match state.poll_message(&self.limit, cx) {
+            None => match state.poll_message(cx) {
                 Poll::Ready(bytes) => bytes,
                 Poll::Pending => {
                     remember(&mut state.receiver, cx.waker());
@@ -203,8 +289,8 @@ impl<Rsp> Source<Rsp> for Replies<Rsp> {
             },
         };
         if let Some(bytes) = bytes {
-            if let Some(receiving) = &state.receiving {
-                self.encoding = receiving.content_type().request_encoding();
+            if let Phase::Open(open) = &state.phase {
+                self.encoding = open.receiving.content_type().request_encoding();
             }
             drop(state);
             let message = self.codec.decode(bytes, &self.encoding);
@@ -215,33 +301,38 @@ impl<Rsp> Source<Rsp> for Replies<Rsp> {
         }
         self.headers = Some(state.headers.clone());
         self.trailers.clone_from(&state.trailers);
-        Poll::Ready(match &state.over {
-            Some(Err(status)) => Some(Err(status.clone())),
-            Some(Ok(())) | None => None,
+        Poll::Ready(match &state.phase {
+            Phase::Over(Err(status)) => Some(Err(status.clone())),
+            _ => None,
         })
     }
 
     fn poll_headers(&mut self, cx: &mut Context<'_>) -> Poll<Result<&Metadata>> {
         if self.headers.is_none() {
             let mut state = self.shared.lock();
-            let head = match &mut state.receiving {
-                Some(receiving) => receiving.poll_head(cx),
-                None => Poll::Ready(Ok(())),
+            let head = match &mut state.phase {
+                Phase::Open(open) => open.receiving.poll_head(cx),
+                Phase::Again(_) => Poll::Pending,
+                Phase::Over(_) => Poll::Ready(Ok(())),
             };
-            match head {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(failure)) => state.fail(&failure, &self.limit),
-                Poll::Pending => {
-                    remember(&mut state.receiver, cx.waker());
-                    let over = ready!(self.limit.poll(cx));
-                    let status = self.limit.status(over, "the headers were waited for");
-                    state.end(Err(status));
+            let pending = match head {
+                Poll::Ready(Ok(())) => false,
+                Poll::Ready(Err(failure)) => {
+                    state.fail(&failure);
+                    matches!(state.phase, Phase::Again(_))
                 }
+                Poll::Pending => true,
+            };
+            if pending {
+                remember(&mut state.receiver, cx.waker());
+                let over = ready!(self.limit.poll(cx));
+                let status = self.limit.status(over, "the headers were waited for");
+                state.end(Err(status));
             }
-            self.headers = match (&state.receiving, &state.over) {
-                (Some(receiving), _) => receiving.headers().cloned(),
-                (None, Some(Err(status))) => return Poll::Ready(Err(status.clone())),
-                (None, _) => Some(state.headers.clone()),
+            self.headers = match &state.phase {
+                Phase::Open(open) => open.receiving.headers().cloned(),
+                Phase::Over(Err(status)) => return Poll::Ready(Err(status.clone())),
+                Phase::Over(Ok(())) | Phase::Again(_) => Some(state.headers.clone()),
             };
         }
         Poll::Ready(Ok(self.headers.get_or_insert_default()))
@@ -268,59 +359,70 @@ impl<Req> Target<Req, ()> for Requests<Req> {
         if let Some(status) = state.status() {
             return Poll::Ready(Err(status));
         }
-        let Some(out) = &mut self.out else {
-            return Poll::Ready(Err(answered()));
+        let ready = match &mut state.phase {
+            Phase::Open(open) => match &mut open.out {
+                Some(out) => out.poll_ready(cx),
+                None => return Poll::Ready(Err(answered())),
+            },
+            Phase::Again(_) | Phase::Over(_) => Poll::Pending,
         };
-        match out.poll_ready(cx) {
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+        match ready {
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
             Poll::Ready(Err(broken)) => {
-                state.look_for_status(&broken, &self.limit);
-                Poll::Ready(Err(state.status().unwrap_or_else(answered)))
+                state.broke(&broken);
+                if let Some(status) = state.status() {
+                    return Poll::Ready(Err(status));
+                }
             }
-            Poll::Pending => {
-                remember(&mut state.sender, cx.waker());
-                let over = ready!(self.limit.poll(cx));
-                let status = self.limit.status(over, "a request was to be sent");
-                state.end(Err(status.clone()));
-                Poll::Ready(Err(status))
-            }
+            Poll::Pending => {}
         }
+        remember(&mut state.sender, cx.waker());
+        let over = ready!(self.limit.poll(cx));
+        let status = self.limit.status(over, "a request was to be sent");
+        state.end(Err(status.clone()));
+        Poll::Ready(Err(status))
     }
 
     fn send(&mut self, message: Req) -> Result<()> {
-        let Some(out) = &mut self.out else {
-            return Err(self.shared.lock().status().unwrap_or_else(answered));
-        };
         let bytes = seal(self.codec.encode(&message, &self.encoding, PREFIX)?)?;
-        if let Err(broken) = out.data(bytes, false) {
-            let mut state = self.shared.lock();
-            state.look_for_status(&broken, &self.limit);
+        let mut state = self.shared.lock();
+        let Phase::Open(open) = &mut state.phase else {
             return Err(state.status().unwrap_or_else(answered));
-        }
-        Ok(())
+        };
+        let Some(out) = &mut open.out else {
+            return Err(answered());
+        };
+        let sent = out.data(bytes, false);
+        state.sent = true;
+        let Err(broken) = sent else {
+            return Ok(());
+        };
+        state.broke(&broken);
+        Err(state.status().unwrap_or_else(answered))
     }
 
     fn poll_finish(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
-        self.finished = true;
         let mut state = self.shared.lock();
-        if let Some(mut out) = self.out.take()
-            && state.over.is_none()
+        state.finished = true;
+        if let Phase::Open(open) = &mut state.phase
+            && let Some(mut out) = open.out.take()
             && let Err(broken) = out.data(Bytes::new(), true)
         {
-            state.look_for_status(&broken, &self.limit);
+            state.broke(&broken);
         }
-        Poll::Ready(match &state.over {
+        Poll::Ready(match &state.phase {
+            Phase::Over(Err(status)) => Err(status.clone()),
             // An end that the server did not wait for is an end.
-            None | Some(Ok(())) => Ok(()),
-            Some(Err(status)) => Err(status.clone()),
+            _ => Ok(()),
         })
     }
 }
 
 impl<Req> Drop for Requests<Req> {
     fn drop(&mut self) {
-        if !self.finished {
-            self.shared.lock().end(Err(Status::cancelled(
+        let mut state = self.shared.lock();
+        if !state.finished {
+            state.end(Err(Status::cancelled(
                 "the caller has dropped the sending half of the call unfinished",
             )));
         }

@@ -9,9 +9,6 @@ pub(super) use replies::replies;
 pub(super) use upload::upload;
 
 use super::plan::Opened;
-use super::pool::Pool;
-use super::receive::Failure;
-use crate::selector::Picked;
 use crate::status::Status;
 
 /// What `send` says on a call that has ended well: no request can reach anybody any more.
@@ -25,11 +22,4 @@ fn answered() -> Status {
 /// nothing of how fast a node is.
 fn reached(opened: &mut Opened) {
     opened.picked.connected();
-}
-
-/// Tells the selector how a stream ended.
-fn report(picked: Option<Picked<Pool>>, failure: &Failure) {
-    if let Some(picked) = picked {
-        picked.failed(failure.report());
-    }
 }

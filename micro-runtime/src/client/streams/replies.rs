@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
-use super::{reached, report};
+use super::reached;
 use crate::client::limit::Over;
 use crate::client::plan::{Opened, Plan};
 use crate::client::pool::Pool;
@@ -32,7 +32,7 @@ enum State {
 
 struct Open {
     plan: Plan,
-    picked: Option<Picked<Pool>>,
+    picked: Picked<Pool>,
     /// Held so that a request that is still being sent is sent to its end.
     _out: Outgoing,
     receiving: Receiving,
@@ -58,7 +58,7 @@ impl Open {
         reached(&mut opened);
         Open {
             plan: opened.plan,
-            picked: Some(opened.picked),
+            picked: opened.picked,
             _out: opened.out,
             receiving: opened.receiving,
             body,
@@ -156,18 +156,15 @@ impl<Rsp> Replies<Rsp> {
             body,
             ..
         } = *open;
-        let Some(picked) = picked else {
-            return Some(failure.status);
-        };
         if let Some(body) = body
             && plan.again(&failure, &picked)
         {
-            report(Some(picked), &failure);
+            picked.failed(failure.report());
             self.state = State::Again(Box::pin(plan.open(Some(body.clone()), true)), body);
             return None;
         }
         let status = plan.limit.correct(failure.at(&picked));
-        report(Some(picked), &failure);
+        picked.failed(failure.report());
         let (headers, trailers) = receiving.into_metadata();
         self.headers = headers;
         self.trailers = Some(trailers);

@@ -1,17 +1,16 @@
 //! The requests of a client-streaming call, and its reply.
 
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::{answered, reached, report};
-use crate::client::limit::{Limit, Over};
-use crate::client::plan::Opened;
+use super::{answered, reached};
+use crate::client::plan::{Opened, Plan};
 use crate::client::pool::Pool;
 use crate::client::receive::{Failure, Receiving};
 use crate::codec::frame::{PREFIX, seal};
 use crate::codec::{Codec, Encoding};
-use crate::exchange::Outgoing;
+use crate::exchange::{BoxFuture, Outgoing};
 use crate::protocol::grpc::ContentType;
 use crate::selector::Picked;
 use crate::status::{Result, Status};
@@ -21,132 +20,181 @@ struct Upload<Req, Rsp> {
     request: Codec<Req>,
     response: Codec<Rsp>,
     encoding: Encoding,
-    limit: Limit,
-    picked: Option<Picked<Pool>>,
-    /// `None` once it was ended, or broke.
-    out: Option<Outgoing>,
-    /// `None` once the call is over.
-    receiving: Option<Receiving>,
+    state: State,
+    /// A request was handed to a connection: the call cannot go elsewhere any more.
+    sent: bool,
+    finishing: bool,
     /// The reply ahead of its status.
     kept: Option<Bytes>,
-    result: Option<Result<(Bytes, ContentType)>>,
+}
+
+enum State {
+    Open(Box<Open>),
+    /// The node has certainly processed nothing: the call goes to another.
+    Again(BoxFuture<'static, Result<Opened>>),
+    Over(Result<(Bytes, ContentType)>),
+}
+
+struct Open {
+    plan: Plan,
+    picked: Picked<Pool>,
+    /// `None` once it was ended.
+    out: Option<Outgoing>,
+    receiving: Receiving,
 }
 
 pub(in crate::client) fn upload<Req: 'static, Rsp: 'static>(
-    mut opened: Opened,
+    opened: Opened,
     _: Option<Bytes>,
     (request, response): (Codec<Req>, Codec<Rsp>),
 ) -> Outbound<Req, Rsp> {
-    reached(&mut opened);
     Outbound::new(Upload {
         request,
         response,
         encoding: opened.plan.target.settings().encoding.clone(),
-        limit: opened.plan.limit,
-        picked: Some(opened.picked),
-        out: Some(opened.out),
-        receiving: Some(opened.receiving),
+        state: State::Open(Box::new(Open::new(opened))),
+        sent: false,
+        finishing: false,
         kept: None,
-        result: None,
     })
+}
+
+impl Open {
+    fn new(mut opened: Opened) -> Open {
+        reached(&mut opened);
+        Open {
+            plan: opened.plan,
+            picked: opened.picked,
+            out: Some(opened.out),
+            receiving: opened.receiving,
+        }
+    }
+
+    fn finish(&mut self) {
+        if let Some(mut out) = self.out.take() {
+            // Should it break just now, the peer's side says why.
+            let _ = out.data(Bytes::new(), true);
+        }
+    }
 }
 
 impl<Req, Rsp> Upload<Req, Rsp> {
     /// Looks at the peer's side: ready when the call is over.
     fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(receiving) = &mut self.receiving else {
-            return Poll::Ready(());
-        };
-        let content_type = match receiving.poll_single(&mut self.kept, cx) {
-            Poll::Ready(Ok(message)) => {
-                self.result = Some(Ok((message, receiving.content_type())));
-                self.close();
-                return Poll::Ready(());
+        loop {
+            match &mut self.state {
+                State::Over(_) => return Poll::Ready(()),
+                State::Again(again) => match ready!(again.as_mut().poll(cx)) {
+                    Ok(opened) => {
+                        let mut open = Open::new(opened);
+                        if self.finishing {
+                            open.finish();
+                        }
+                        self.state = State::Open(Box::new(open));
+                    }
+                    Err(status) => self.state = State::Over(Err(status)),
+                },
+                State::Open(open) => match open.receiving.poll_single(&mut self.kept, cx) {
+                    Poll::Ready(Ok(message)) => {
+                        let content_type = open.receiving.content_type();
+                        self.state = State::Over(Ok((message, content_type)));
+                    }
+                    Poll::Ready(Err(failure)) => self.fail(&failure),
+                    Poll::Pending => {
+                        let over = ready!(open.plan.limit.poll(cx));
+                        let what = format_args!("the requests of the stream were sent");
+                        self.state = State::Over(Err(open.plan.over(over, what)));
+                    }
+                },
             }
-            Poll::Ready(Err(failure)) => Ok(failure),
-            Poll::Pending => Err(ready!(self.limit.poll(cx))),
-        };
-        match content_type {
-            Ok(failure) => self.fail(&failure),
-            Err(over) => self.expire(over),
         }
-        Poll::Ready(())
     }
 
     fn fail(&mut self, failure: &Failure) {
-        let status = match &self.picked {
-            Some(picked) => failure.at(picked),
-            None => failure.status.clone(),
+        let over = State::Over(Err(answered()));
+        let State::Open(open) = std::mem::replace(&mut self.state, over) else {
+            return;
         };
-        report(self.picked.take(), failure);
-        self.result = Some(Err(self.limit.correct(status)));
-        self.close();
+        let Open {
+            mut plan, picked, ..
+        } = *open;
+        let again = !self.sent && plan.again(failure, &picked);
+        let status = failure.at(&picked);
+        picked.failed(failure.report());
+        self.state = if again {
+            State::Again(Box::pin(plan.open(None, false)))
+        } else {
+            State::Over(Err(plan.limit.correct(status)))
+        };
     }
 
-    fn expire(&mut self, over: Over) {
-        self.result = Some(Err(self
-            .limit
-            .status(over, "the requests of the stream were sent")));
-        self.close();
-    }
-
-    fn close(&mut self) {
-        self.receiving = None;
-        self.out = None;
+    /// The sending side broke: the reason lies on the peer's side if it is anywhere.
+    fn broke(&mut self, failure: &Failure, cx: &mut Context<'_>) {
+        if self.poll_result(cx).is_pending() && !matches!(self.state, State::Again(_)) {
+            self.fail(failure);
+        }
     }
 
     /// The status of a call that is over.
     fn over(&self) -> Status {
-        match &self.result {
-            Some(Err(status)) => status.clone(),
-            Some(Ok(_)) | None => answered(),
+        match &self.state {
+            State::Over(Err(status)) => status.clone(),
+            _ => answered(),
         }
     }
 }
 
 impl<Req, Rsp> Target<Req, Rsp> for Upload<Req, Rsp> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        // An early status wins over whatever becomes of the requests.
-        if self.poll_result(cx).is_ready() {
-            return Poll::Ready(Err(self.over()));
-        }
-        let Some(out) = &mut self.out else {
-            return Poll::Ready(Err(self.over()));
-        };
-        if let Err(broken) = ready!(out.poll_ready(cx)) {
-            // The reason lies on the peer's side if it is anywhere; it may have come a moment ago.
-            if self.poll_result(cx).is_pending() {
-                self.fail(&Failure::broken(&broken, true));
+        loop {
+            // An early status wins over whatever becomes of the requests.
+            if self.poll_result(cx).is_ready() {
+                return Poll::Ready(Err(self.over()));
             }
-            return Poll::Ready(Err(self.over()));
+            let State::Open(open) = &mut self.state else {
+                return Poll::Pending;
+            };
+            let Some(out) = &mut open.out else {
+                return Poll::Ready(Err(answered()));
+            };
+            match ready!(out.poll_ready(cx)) {
+                Ok(_) => return Poll::Ready(Ok(())),
+                Err(broken) => self.broke(&Failure::broken(&broken, self.sent), cx),
+            }
         }
-        Poll::Ready(Ok(()))
     }
 
     fn send(&mut self, message: Req) -> Result<()> {
-        let Some(out) = &mut self.out else {
+        let State::Open(open) = &mut self.state else {
             return Err(self.over());
         };
+        let Some(out) = &mut open.out else {
+            return Err(answered());
+        };
         let bytes = seal(self.request.encode(&message, &self.encoding, PREFIX)?)?;
-        // Should it break just now, the next look at the peer's side says why.
-        if out.data(bytes, false).is_err() {
-            self.out = None;
-        }
-        Ok(())
+        self.sent = true;
+        let Err(broken) = out.data(bytes, false) else {
+            return Ok(());
+        };
+        let mut cx = Context::from_waker(Waker::noop());
+        self.broke(&Failure::broken(&broken, true), &mut cx);
+        Err(self.over())
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<Rsp>> {
-        if let Some(mut out) = self.out.take() {
-            // As above.
-            let _ = out.data(Bytes::new(), true);
+        self.finishing = true;
+        if let State::Open(open) = &mut self.state {
+            open.finish();
         }
         ready!(self.poll_result(cx));
-        Poll::Ready(match self.result.take() {
-            Some(Ok((message, content_type))) => self
-                .response
-                .decode(message, &content_type.request_encoding()),
-            Some(Err(status)) => Err(status),
-            None => Err(answered()),
+        let over = State::Over(Err(answered()));
+        Poll::Ready(match std::mem::replace(&mut self.state, over) {
+            State::Over(Ok((message, content_type))) => {
+                let encoding = content_type.request_encoding();
+                self.response.decode(message, &encoding)
+            }
+            State::Over(Err(status)) => Err(status),
+            State::Open(_) | State::Again(_) => Err(answered()),
         })
     }
 }

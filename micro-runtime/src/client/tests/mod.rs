@@ -4,6 +4,7 @@ mod calls;
 mod faults;
 mod named;
 mod nodes;
+mod retries;
 mod streams;
 
 use std::collections::HashMap;
@@ -86,15 +87,14 @@ where
 /// A connection to a peer, which ends when the second is dropped.
 pub(super) async fn connect(app: Arc<dyn Serve>) -> (Connection, Drainer) {
     let (drainer, drain) = Drainer::new();
-    (connect_with(app, drain).await, drainer)
+    let limits = ServerLimits::new();
+    (connect_with(app, limits, drain).await, drainer)
 }
 
-async fn connect_with(app: Arc<dyn Serve>, drain: Drain) -> Connection {
+async fn connect_with(app: Arc<dyn Serve>, limits: ServerLimits, drain: Drain) -> Connection {
     let (near, far) = tokio::io::duplex(1 << 20);
     let info = || ConnInfo::new(PeerAddr::Local, PeerAddr::Local);
-    tokio::spawn(async move {
-        http2::serve(Io::new(far), info(), &ServerLimits::new(), app, drain).await
-    });
+    tokio::spawn(async move { http2::serve(Io::new(far), info(), &limits, app, drain).await });
     http2::connect(Io::new(near), info(), &ClientLimits::new())
         .await
         .unwrap()
@@ -179,6 +179,8 @@ pub(super) enum Site {
     Refuses,
     Hangs,
     Slow(Duration, Arc<dyn Serve>),
+    /// Takes so many calls at once on a connection.
+    Narrow(u32, Arc<dyn Serve>),
     Serves(Arc<dyn Serve>),
 }
 
@@ -242,9 +244,13 @@ impl Dial for Network {
                 }
                 site => site,
             };
+            let mut limits = ServerLimits::new();
+            if let Some(Site::Narrow(streams, _)) = site {
+                limits = limits.max_concurrent_streams(streams);
+            }
             match site {
-                Some(Site::Serves(app)) => {
-                    let connection = connect_with(app, drain).await;
+                Some(Site::Serves(app) | Site::Narrow(_, app)) => {
+                    let connection = connect_with(app, limits, drain).await;
                     let mut sites = network.0.lock().unwrap();
                     let drainers = sites.drainers.entry(address.to_string()).or_default();
                     drainers.push(drainer);
@@ -310,6 +316,10 @@ pub(super) struct Count(Arc<AtomicUsize>);
 impl Count {
     pub(super) fn add(&self) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst)
+    }
+
+    pub(super) fn take(&self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 
     pub(super) fn get(&self) -> usize {

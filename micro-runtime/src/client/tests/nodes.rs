@@ -1,10 +1,11 @@
-//! Nodes: look-up, connections, and which failures lead to another attempt.
+//! Nodes: look-up, connections, which node a call goes to, and how it waits.
 
 use super::*;
 use crate::Code;
-use crate::exchange::{DrainState, reset};
 
-fn named(name: &'static str) -> impl Fn(Exchange) -> BoxFuture<'static, ()> + Send + Sync {
+pub(super) fn named(
+    name: &'static str,
+) -> impl Fn(Exchange) -> BoxFuture<'static, ()> + Send + Sync {
     move |exchange| Box::pin(async move { reply(exchange.reply, name) })
 }
 
@@ -63,52 +64,6 @@ async fn a_node_that_refuses_costs_no_call_and_is_put_aside() {
         found.push(target.unary(&ECHO, String::new()).await.unwrap());
     }
     assert!(found.contains(&"a".to_owned()), "{found:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_killed_node_fails_no_safe_call() {
-    let network = Network::default();
-    let slow = |name: &'static str| {
-        move |exchange: Exchange| async move {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            reply(exchange.reply, name);
-        }
-    };
-    network.serve("a:1", slow("a"));
-    network.serve("b:1", slow("b"));
-    let target = client(&network, &["a:1", "b:1"]).await.target("echo");
-    let mut calls = tokio::task::JoinSet::new();
-    for number in 0..200 {
-        let target = target.clone();
-        calls.spawn(async move {
-            tokio::time::sleep(Duration::from_millis(number)).await;
-            target.unary(&SAFE, String::new()).await
-        });
-    }
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    network.kill("a:1");
-    while let Some(result) = calls.join_next().await {
-        result.unwrap().unwrap();
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn when_every_node_refuses_the_status_says_all() {
-    let network = Network::default();
-    let target = client(&network, &["a:1", "b:1"]).await.target("echo");
-    let status = target.unary(&ECHO, String::new()).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable);
-    for part in [
-        "\"echo\"",
-        "memory",
-        "2 seen",
-        "2 tried",
-        "attempts: 2",
-        "refused",
-    ] {
-        assert!(status.message().contains(part), "{part}: {status}");
-    }
-    assert_eq!((network.dials("a:1"), network.dials("b:1")), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,149 +145,86 @@ async fn a_slow_node_is_waited_for_when_there_is_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_refused_goes_elsewhere_whatever_the_method() {
+async fn calls_wait_in_line_where_a_node_takes_few_at_once() {
     let network = Network::default();
-    let refused = Count::default();
-    let count = refused.clone();
-    network.serve("a:1", move |exchange| {
-        count.add();
-        async move { exchange.reply.reset(reset::REFUSED_STREAM) }
-    });
-    network.serve("b:1", named("b"));
-    let target = client(&network, &["a:1", "b:1"]).await.target("echo");
-    for _ in 0..8 {
-        let call = target.unary(&ECHO, String::new()).retries(0);
-        assert_eq!(call.await.unwrap(), "b");
-    }
-    // Each second turn is this node's, and the turn of the second attempt is the other's.
-    let unary = refused.get();
-    assert!((7..=8).contains(&unary), "{unary}");
-    for _ in 0..2 {
-        let mut numbers = target
-            .server_streaming(&COUNT, String::new())
-            .await
-            .unwrap();
-        assert_eq!(numbers.recv().await.unwrap().as_deref(), Some("b"));
-    }
-    assert_eq!(refused.get(), unary + 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_node_is_tried_once() {
-    let network = Network::default();
-    let refused = Count::default();
-    for address in ["a:1", "b:1", "c:1"] {
-        let count = refused.clone();
-        network.serve(address, move |exchange| {
-            count.add();
-            async move { exchange.reply.reset(reset::REFUSED_STREAM) }
-        });
-    }
-    let target = client(&network, &["a:1", "b:1", "c:1"])
-        .await
-        .target("echo");
-    let status = target.unary(&SAFE, String::new()).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unavailable);
-    assert_eq!(refused.get(), 3);
-    assert!(status.message().contains("attempts: 3"), "{status}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn only_what_is_safe_is_repeated() {
-    let network = Network::default();
-    let seen = Count::default();
-    for address in ["a:1", "b:1"] {
-        let count = seen.clone();
-        network.serve(address, move |exchange| {
-            count.add();
-            async move { refuse(exchange.reply, 14, "busy") }
-        });
-    }
-    let target = client(&network, &["a:1", "b:1"]).await.target("echo");
-    let calls = |expected: usize, before: usize, seen: &Count| {
-        assert_eq!(seen.get() - before, expected);
-        seen.get()
-    };
-    let status = target.unary(&ECHO, String::new()).retries(5).await;
-    assert_eq!(status.unwrap_err().message(), "busy");
-    let before = calls(1, 0, &seen);
-    let status = target.unary(&SAFE, String::new()).await.unwrap_err();
-    assert_eq!(
-        (status.code(), status.message()),
-        (Code::Unavailable, "busy")
-    );
-    let before = calls(2, before, &seen);
-    let _ = target.unary(&SAFE, String::new()).retries(0).await;
-    let before = calls(1, before, &seen);
-    // More often than there are nodes: it comes back to them, after a pause.
-    let start = tokio::time::Instant::now();
-    let _ = target.unary(&SAFE, String::new()).retries(3).await;
-    calls(4, before, &seen);
-    assert!(start.elapsed() >= Duration::from_millis(80));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_reply_that_had_begun_is_not_repeated() {
-    let network = Network::default();
-    let seen = Count::default();
-    let count = seen.clone();
-    network.serve("a:1", move |exchange| {
-        count.add();
+    let most = Count::default();
+    let now = Count::default();
+    let (most_seen, under_way) = (most.clone(), now.clone());
+    let app = script(move |exchange: Exchange| {
+        let (most, now) = (most_seen.clone(), under_way.clone());
         async move {
-            let mut out = exchange.reply;
-            out.head(head(), false).unwrap();
-            out.data(framed("a"), false).unwrap();
-            out.trailers(status(14, "lost")).unwrap();
+            if now.add() + 1 > most.get() {
+                most.add();
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            now.take();
+            reply(exchange.reply, "a");
         }
     });
-    let target = client(&network, &["a:1"]).await.target("echo");
-    let status = target.unary(&SAFE, String::new()).await.unwrap_err();
-    assert_eq!(status.message(), "lost");
-    assert_eq!(seen.get(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_attempt_starts_that_has_no_time() {
-    let network = Network::default();
-    let seen = Count::default();
-    let count = seen.clone();
-    network.serve("a:1", move |exchange| {
-        count.add();
-        async move {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            refuse(exchange.reply, 14, "busy");
-        }
-    });
-    let target = client(&network, &["a:1"]).await.target("echo");
-    let call = target.unary(&SAFE, String::new()).retries(9);
-    let status = call.timeout(Duration::from_millis(100)).await.unwrap_err();
-    assert_eq!(status.message(), "busy");
-    assert_eq!(seen.get(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_goodbye_costs_no_call_though_there_is_one_node() {
-    let network = Network::default();
-    network.serve("a:1", |exchange: Exchange| async move {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        reply(exchange.reply, "a");
-    });
-    let target = client(&network, &["a:1"]).await.target("echo");
+    network.put("a:1", Site::Narrow(2, app));
+    let client = client(&network, &["a:1"]).await;
+    let options = ClientOptions::new().max_connections_per_node(1);
+    let target = client.with(options).unwrap().target("echo");
     let mut calls = tokio::task::JoinSet::new();
-    for number in 0..100 {
-        let target = target.clone();
-        calls.spawn(async move {
-            tokio::time::sleep(Duration::from_millis(number)).await;
-            target.unary(&ECHO, String::new()).await
-        });
+    for _ in 0..100 {
+        calls.spawn(target.unary(&ECHO, String::new()));
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let drainers = network.drainers("a:1");
-    drainers[0].advance(DrainState::Draining);
     while let Some(result) = calls.join_next().await {
         result.unwrap().unwrap();
     }
-    assert_eq!(network.dials("a:1"), 2);
+    assert_eq!(network.dials("a:1"), 1);
+    assert_eq!(most.get(), 2);
+    // Whoever gives up leaves the line.
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let call = target.unary(&ECHO, String::new());
+        calls.spawn(call.timeout(Duration::from_millis(25)));
+    }
+    let results = calls.join_all().await;
+    let well = results.iter().filter(|result| result.is_ok()).count();
+    assert!((4..=6).contains(&well), "{well}");
+    target.unary(&ECHO, String::new()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_has_an_end() {
+    let network = Network::default();
+    network.put("a:1", Site::Hangs);
+    let target = client(&network, &["a:1"]).await.target("echo");
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..1100 {
+        calls.spawn(target.unary(&ECHO, String::new()));
+    }
+    let mut crowded = 0;
+    while let Some(result) = calls.join_next().await {
+        let status = result.unwrap().unwrap_err();
+        if status.code() == Code::ResourceExhausted {
+            assert!(status.message().contains("too many calls wait"), "{status}");
+            crowded += 1;
+        } else {
+            assert_eq!(status.code(), Code::DeadlineExceeded);
+        }
+    }
+    assert_eq!(crowded, 1100 - 1024);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_on_its_way_leaves_nothing_behind() {
+    let network = Network::default();
+    network.put(
+        "a:1",
+        Site::Slow(Duration::from_millis(200), script(named("a"))),
+    );
+    let target = client(&network, &["a:1"]).await.target("echo");
+    // During the look-up, at the dial, before and after it, in the middle of the call.
+    for millis in [0, 1, 50, 199, 200, 201] {
+        let call = target.unary(&ECHO, String::new());
+        let _ = tokio::time::timeout(Duration::from_millis(millis), call).await;
+        let call = target.bidi(&CHAT);
+        let _ = tokio::time::timeout(Duration::from_millis(millis), call).await;
+    }
+    assert_eq!(target.unary(&ECHO, String::new()).await.unwrap(), "a");
+    assert_eq!(network.dials("a:1"), 1);
 }
 
 #[tokio::test(start_paused = true)]

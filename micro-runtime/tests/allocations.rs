@@ -1,0 +1,92 @@
+//! How often memory is allocated for a unary call, exactly, so that a call that allocates once more is seen.
+//!
+//! Client and server run in one thread, over HTTP/2 and in-process; a few calls go ahead, so that what is made
+//! once (connections, tables, buffers) does not count.
+
+use std::sync::Arc;
+
+use micro_runtime::codec::Prost;
+use micro_runtime::exchange::{ConnInfo, Connection, Drainer, Io, PeerAddr};
+use micro_runtime::method::{Method, MethodKind};
+use micro_runtime::server::{Routes, ServerOptions};
+use micro_runtime::transport::{ClientLimits, ServerLimits, http2, local};
+use micro_runtime::{Client, Server};
+
+/// What may be found. Five belong to the messages: the request, its copy on the server, the reply, and what
+/// each of the two is written into. The client adds one more, the timer of the deadline.
+const IN_PROCESS: f64 = 22.5;
+const OVER_HTTP2: f64 = 27.5;
+
+static SAY: Method<String, String> = Method::new::<Prost>(
+    MethodKind::Unary,
+    "test.Echo",
+    "Say",
+    "/test.Echo/Say",
+    "Echo.Say",
+);
+
+fn server() -> Server {
+    let server = Server::new("echo", ServerOptions::new());
+    let routes = Routes::new("test.Echo");
+    server
+        .add(routes.unary(
+            &SAY,
+            &Arc::new(()),
+            |_, _, name: String| async move { Ok(name) },
+        ))
+        .unwrap();
+    server
+}
+
+/// The allocations of one call: of the client, the server and the engine between them.
+fn of_a_call(connect: impl AsyncFn(Server) -> Connection) -> f64 {
+    const CALLS: u32 = 200;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let connection = runtime.block_on(connect(server()));
+    let target = Client::over(connection).target("echo");
+    let calls = || {
+        runtime.block_on(async {
+            for _ in 0..CALLS {
+                let reply = target.unary(&SAY, "World".to_owned()).await;
+                assert_eq!(reply.unwrap(), "World");
+            }
+        });
+    };
+    calls();
+    let counted = allocation_counter::measure(calls);
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let total = counted.count_total as f64;
+    total / f64::from(CALLS)
+}
+
+#[test]
+fn in_process() {
+    let average = of_a_call(async |server| local::connect(Arc::new(server)));
+    assert!(average <= IN_PROCESS, "found {average} allocations a call");
+}
+
+#[test]
+fn over_http2() {
+    let average = of_a_call(async |server| {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let info = || ConnInfo::new(PeerAddr::Local, PeerAddr::Local);
+        tokio::spawn(async move {
+            let (_drainer, drain) = Drainer::new();
+            http2::serve(
+                Io::new(far),
+                info(),
+                &ServerLimits::new(),
+                Arc::new(server),
+                drain,
+            )
+            .await
+        });
+        http2::connect(Io::new(near), info(), &ClientLimits::new())
+            .await
+            .unwrap()
+    });
+    assert!(average <= OVER_HTTP2, "found {average} allocations a call");
+}
