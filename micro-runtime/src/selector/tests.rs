@@ -343,6 +343,23 @@ async fn the_state_of_a_node_survives_what_the_registry_says() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_departure_has_a_grace_of_its_own() {
+    let (registry, _selector, balancer) = ready("p2c", &["a", "b"]).await;
+    let first = slot(&balancer, "b");
+    for _ in 0..10 {
+        // In use, so that its watch does not go to sleep.
+        pick(&balancer).succeeded();
+        registry.deregister(&service(&["b"])).await.unwrap();
+        until_seen(&balancer, 1).await;
+        sleep(Duration::from_secs(100)).await;
+        registry.register(&service(&["b"]), TTL).await.unwrap();
+        until_seen(&balancer, 2).await;
+        assert!(Arc::ptr_eq(&first, &slot(&balancer, "b")));
+        sleep(Duration::from_secs(100)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn departed_nodes_are_kept_in_bounds() {
     let (registry, _selector, balancer) = ready("p2c", &["a"]).await;
     let first = Arc::downgrade(pick(&balancer).slot());

@@ -513,10 +513,16 @@ async fn a_service_nobody_calls_is_left_alone_and_taken_up_again() {
     entry.touch();
     until(&entry, &["a", "b"]).await;
     // In use, it stays awake.
+    let watches = script.watches();
     for _ in 0..200 {
         sleep(Duration::from_secs(60)).await;
         entry.touch();
     }
+    assert_eq!(
+        script.watches(),
+        watches,
+        "the watch was given up in between"
+    );
     script.tell(Action::Create, service(&["c"]));
     until(&entry, &["a", "b", "c"]).await;
 }
