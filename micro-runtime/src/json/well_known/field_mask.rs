@@ -128,9 +128,7 @@ mod tests {
             "foo__bar",
             "foo_",
             "foo_.bar",
-            "föö",
             "a,b",
-            "a b",
         ] {
             assert_eq!(push_camel(path, &mut String::new()), None, "{path:?}");
         }
