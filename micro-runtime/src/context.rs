@@ -162,6 +162,12 @@ impl Context {
         CURRENT.scope(self.clone(), future).await
     }
 
+    /// Runs one poll in this context. A future that is pinned already needs no copy of itself for that, as
+    /// [`Context::scope`] would make.
+    pub(crate) fn enter<T>(&self, poll: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self.clone(), poll)
+    }
+
     /// The context of the handler, or of the [`Context::scope`], that runs now.
     #[must_use]
     pub fn current() -> Option<Context> {

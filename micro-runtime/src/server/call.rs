@@ -37,12 +37,15 @@ pub(super) struct Incall {
 }
 
 /// One request, one reply.
-pub(super) async fn unary<H, Req, Rsp, F, Fut>(
+///
+/// Not an `async fn`, which would keep room for the call as it came beside the parts that it is taken to.
+pub(super) fn unary<H, Req, Rsp, F, Fut>(
     call: Incall,
     method: &'static Method<Req, Rsp>,
     handler: Arc<H>,
     function: F,
-) where
+) -> impl Future<Output = ()> + Send
+where
     H: Send + Sync + 'static,
     Req: Send + 'static,
     Rsp: Send + 'static,
@@ -58,35 +61,37 @@ pub(super) async fn unary<H, Req, Rsp, F, Fut>(
         cost,
     } = call;
     let encoding = content_type.reply_encoding();
-    let work = async {
-        let mut reader = MessageReader::new(body, shared.limits.max_message);
-        let bytes = only_message(&mut reader, shared.limits.body_stall).await?;
-        let request = method.request.decode(bytes, &encoding)?;
-        drop(reader);
-        let message = if shared.interceptors.is_empty() {
-            function(handler, context.clone(), request).await?
-        } else {
-            let terminal = {
-                let context = context.clone();
-                move |call: Invocation| async move {
-                    let request = take_message::<Req>(call.message)?;
-                    function(handler, context, request).await.map(Outcome::of)
-                }
+    async move {
+        let work = pin!(async {
+            let mut reader = MessageReader::new(body, shared.limits.max_message);
+            let bytes = only_message(&mut reader, shared.limits.body_stall).await?;
+            let request = method.request.decode(bytes, &encoding)?;
+            drop(reader);
+            let message = if shared.interceptors.is_empty() {
+                function(handler, context.clone(), request).await?
+            } else {
+                let terminal = {
+                    let context = context.clone();
+                    move |call: Invocation| async move {
+                        let request = take_message::<Req>(call.message)?;
+                        function(handler, context, request).await.map(Outcome::of)
+                    }
+                };
+                let call = invocation(&shared, &method.info, &context, Some(Box::new(request)));
+                let outcome = Next::new(Arc::clone(&shared.interceptors), terminal)
+                    .run(call)
+                    .await?;
+                take_message::<Rsp>(outcome.message)?
             };
-            let call = invocation(&shared, &method.info, &context, Some(Box::new(request)));
-            let outcome = Next::new(Arc::clone(&shared.interceptors), terminal)
-                .run(call)
-                .await?;
-            take_message::<Rsp>(outcome.message)?
-        };
-        encode(method, &message, &encoding)
-    };
-    let outgoing = &mut reply.outgoing;
-    let end = watch(work, &context, &cost, |cx| outgoing.poll_closed(cx)).await;
-    match end {
-        End::Finished(Ok(message)) => reply.finish_with(message, &context, &shared.name),
-        End::Finished(Err(status)) => reply.finish_error(&status, &context, &shared.name),
-        End::Gone => {}
+            encode(method, &message, &encoding)
+        });
+        let outgoing = &mut reply.outgoing;
+        let end = watch(work, &context, &cost, |cx| outgoing.poll_closed(cx)).await;
+        match end {
+            End::Finished(Ok(message)) => reply.finish_with(message, &context, &shared.name),
+            End::Finished(Err(status)) => reply.finish_error(&status, &context, &shared.name),
+            End::Gone => {}
+        }
     }
 }
 
@@ -112,7 +117,7 @@ pub(super) async fn client_streaming<H, Req, Rsp, F, Fut>(
         cost,
     } = call;
     let encoding = content_type.reply_encoding();
-    let work = async {
+    let work = pin!(async {
         let requests = streams::inbound(method, body, &context, content_type, &shared);
         let message = if shared.interceptors.is_empty() {
             function(handler, context.clone(), requests).await?
@@ -128,7 +133,7 @@ pub(super) async fn client_streaming<H, Req, Rsp, F, Fut>(
             take_message::<Rsp>(outcome.message)?
         };
         encode(method, &message, &encoding)
-    };
+    });
     let outgoing = &mut reply.outgoing;
     let end = watch(work, &context, &cost, |cx| outgoing.poll_closed(cx)).await;
     match end {
@@ -161,7 +166,7 @@ pub(super) async fn server_streaming<H, Req, Rsp, F, Fut>(
         cost,
     } = call;
     let reply = SharedReply::new(reply, context.clone());
-    let work = async {
+    let work = pin!(async {
         let mut reader = MessageReader::new(body, shared.limits.max_message);
         let bytes = first_message(&mut reader, shared.limits.body_stall).await?;
         let request = method
@@ -190,7 +195,7 @@ pub(super) async fn server_streaming<H, Req, Rsp, F, Fut>(
         // a reset for a client that has not ended it.
         drop(reader);
         result
-    };
+    });
     let end = watch(work, &context, &cost, |cx| reply.poll_closed(cx)).await;
     finish_stream(end, &reply, &context, &shared);
 }
@@ -217,7 +222,7 @@ pub(super) async fn bidi<H, Req, Rsp, F, Fut>(
         cost,
     } = call;
     let reply = SharedReply::new(reply, context.clone());
-    let work = async {
+    let work = pin!(async {
         let requests = streams::inbound(method, body, &context, content_type, &shared);
         let responses = streams::outbound(method, &reply, content_type);
         if shared.interceptors.is_empty() {
@@ -237,7 +242,7 @@ pub(super) async fn bidi<H, Req, Rsp, F, Fut>(
                 .await
                 .map(drop)
         }
-    };
+    });
     let end = watch(work, &context, &cost, |cx| reply.poll_closed(cx)).await;
     finish_stream(end, &reply, &context, &shared);
 }
@@ -261,17 +266,21 @@ enum End<T> {
 
 /// Runs the work of a call in its context, until it is done, panics, or has to stop: because its caller is
 /// gone, or its deadline has passed. The timer is made only for work that waits.
-async fn watch<T>(
-    work: impl Future<Output = Result<T>>,
+fn watch<T, W, C>(
+    mut work: Pin<&mut W>,
     context: &Context,
     cost: &PollCost,
-    mut poll_closed: impl FnMut(&mut std::task::Context<'_>) -> Poll<Broken>,
-) -> End<T> {
-    let mut work = pin!(context.scope(work));
+    mut poll_closed: C,
+) -> impl Future<Output = End<T>>
+where
+    W: Future<Output = Result<T>>,
+    C: FnMut(&mut std::task::Context<'_>) -> Poll<Broken>,
+{
     let mut started: Option<Instant> = cost.start();
     let mut timer: Option<Pin<Box<Sleep>>> = None;
-    poll_fn(|cx| {
-        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+    poll_fn(move |cx| {
+        let poll = || context.enter(|| work.as_mut().poll(cx));
+        let polled = catch_unwind(AssertUnwindSafe(poll));
         if let Some(started) = started.take() {
             cost.record(started.elapsed());
         }
@@ -299,7 +308,6 @@ async fn watch<T>(
         context.cancel();
         Poll::Ready(End::Finished(Err(expired())))
     })
-    .await
 }
 
 pub(super) fn expired() -> Status {
@@ -421,4 +429,30 @@ pub(super) fn deadline_of(head: &crate::exchange::Head, go: bool) -> Result<Opti
         (a, b) => a.or(b),
     };
     Ok(time.map(Deadline::after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Prost;
+    use crate::method::MethodKind;
+
+    static PING: Method<String, String> =
+        Method::new::<Prost>(MethodKind::Unary, "A", "Ping", "/A/Ping", "A.Ping");
+
+    fn size_of_output<F>(_: impl FnOnce(Incall) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_unary_call_is_a_small_block() {
+        let size = size_of_output(|call| {
+            unary(call, &PING, Arc::new(()), |_, _, request: String| async {
+                Ok(request)
+            })
+        });
+        // glibc keeps freed blocks of up to 1032 bytes at hand for each thread; a larger one costs some 900
+        // instructions more to get and to give back.
+        assert!(size <= 1032, "{size} bytes");
+    }
 }
