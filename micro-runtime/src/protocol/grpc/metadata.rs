@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use bytes::Bytes;
 
-use super::status::BASE64;
+use super::binary::BASE64;
 use crate::exchange::{FieldValue, Head, OutFields, Slot};
 use crate::metadata::{Metadata, is_reserved};
 

@@ -1,5 +1,6 @@
 //! gRPC over an exchange: content types, messages, metadata, deadlines, status.
 
+mod binary;
 mod content_type;
 mod metadata;
 mod reader;

@@ -4,14 +4,13 @@
 use std::fmt::Write as _;
 
 use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 use prost::Message;
 use prost_types::Any;
 use serde::{Deserialize, Serialize};
 
+use super::binary::BASE64;
 use super::metadata;
 use crate::exchange::{FieldValue, Head, OutFields, Slot};
 use crate::status::{Code, Status};
@@ -29,14 +28,6 @@ pub(crate) enum Dialect {
 }
 
 const TYPE_URL: &str = "type.googleapis.com/errors.Error";
-
-/// Bytes with or without padding, as gRPC asks of every reader of `-bin` headers.
-pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// What gRPC percent-encodes in `grpc-message`: all but printable ASCII, and `%` itself.
 const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
