@@ -242,6 +242,7 @@ fn reads_and_writes_every_shape() {
         (r#"{"color":"CRIMSON"}"#, r#"{"color":"RED"}"#),
         (r#"{"color":1}"#, r#"{"color":"RED"}"#),
         (r#"{"color":7}"#, r#"{"color":7}"#),
+        (r#"{"color":"-2"}"#, r#"{"color":"BLUE"}"#),
         (
             r#"{"color":"PUCE","colors":["RED","PUCE",1,-2.0]}"#,
             r#"{"colors":["RED","RED","BLUE"]}"#,

@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use super::error::{JsonError, Result};
 use super::message::{JsonEnum, JsonMessage, Parsed};
+use super::number;
 use super::reader::{JsonReader, expected};
 use super::source::Token;
 use super::writer::JsonWriter;
@@ -64,25 +65,19 @@ impl<M: JsonMessage> Element<Plain> for M {
 impl<E: JsonEnum> Element<Enum<E>> for i32 {
     fn read(r: &mut JsonReader<'_>) -> Result<Parsed<i32>> {
         let rejects_unknown = r.options().reject_unknown_fields;
-        match r.scalar()? {
+        let token = r.scalar()?;
+        match &token {
             Token::Null if E::NULL => Ok(Parsed::Value(0)),
             Token::Null => Ok(Parsed::Null),
-            Token::Text(name) => match E::number(&name) {
+            Token::Text(name) => match E::number(name).or_else(|| number::quoted(name)) {
                 Some(number) => Ok(Parsed::Value(number)),
-                None if rejects_unknown => Err(expected(
-                    &format!("a value of the enum {}", E::NAME),
-                    &Token::Text(name),
-                )),
+                None if rejects_unknown => Err(not_a_value::<E>(&token)),
                 None => Ok(Parsed::Unknown),
             },
-            token @ (Token::Unsigned(_)
-            | Token::Signed(_)
-            | Token::Float(_)
-            | Token::Decimal(_)) => super::number::integer(&token).map(Parsed::Value),
-            token => Err(expected(
-                &format!("a value of the enum {}", E::NAME),
-                &token,
-            )),
+            Token::Unsigned(_) | Token::Signed(_) | Token::Float(_) | Token::Decimal(_) => {
+                number::integer(&token).map(Parsed::Value)
+            }
+            Token::Bool(_) | Token::List | Token::Object => Err(not_a_value::<E>(&token)),
         }
     }
 
@@ -99,6 +94,11 @@ impl<E: JsonEnum> Element<Enum<E>> for i32 {
     fn is_default(&self) -> bool {
         *self == 0
     }
+}
+
+#[cold]
+fn not_a_value<E: JsonEnum>(token: &Token<'_>) -> JsonError {
+    expected(&format!("a value of the enum {}", E::NAME), token)
 }
 
 // ===== Shapes =====

@@ -58,9 +58,7 @@ pub(super) fn integer<I: Integer>(token: &Token<'_>) -> Result<I> {
         Token::Unsigned(value) => I::try_from(*value).ok(),
         Token::Signed(value) => I::try_from(*value).ok(),
         Token::Float(_) => return Err(JsonError::inexact()),
-        Token::Decimal(text) | Token::Text(text) => {
-            parse_integer(text).and_then(|value| I::try_from(value).ok())
-        }
+        Token::Decimal(text) | Token::Text(text) => quoted(text),
         Token::Null | Token::Bool(_) | Token::List | Token::Object => None,
     }
     .ok_or_else(|| expected(I::EXPECTED, token))
@@ -290,17 +288,20 @@ pub(super) fn float<F: Float>(token: &Token<'_>) -> Result<F> {
     }
 }
 
+/// The integer in a string, if it is one: some write the numbers of enum values so.
+pub(super) fn quoted<I: Integer>(text: &str) -> Option<I> {
+    parse_integer(text).and_then(|value| I::try_from(value).ok())
+}
+
 /// The integer of a map's key.
 pub(super) fn key<I: Integer>(key: &str) -> Result<I> {
-    parse_integer(key)
-        .and_then(|value| I::try_from(value).ok())
-        .ok_or_else(|| {
-            JsonError::data(format_args!(
-                "expected {} as a key, found {:?}",
-                I::EXPECTED,
-                excerpt(key)
-            ))
-        })
+    quoted(key).ok_or_else(|| {
+        JsonError::data(format_args!(
+            "expected {} as a key, found {:?}",
+            I::EXPECTED,
+            excerpt(key)
+        ))
+    })
 }
 
 #[cfg(test)]
