@@ -1,5 +1,6 @@
 //! [`accept`]: a server's connections, from a [`Listener`] to their engines.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,26 @@ pub async fn accept(
     listener: Listener,
     limits: Arc<ServerLimits>,
     app: Arc<dyn Serve>,
+    drain: Drain,
+) {
+    accept_from(listener, limits, app, drain).await;
+}
+
+/// Where connections come from.
+trait Source {
+    fn next(&self) -> impl Future<Output = io::Result<(Io, ConnInfo)>> + Send;
+}
+
+impl Source for Listener {
+    fn next(&self) -> impl Future<Output = io::Result<(Io, ConnInfo)>> + Send {
+        self.accept()
+    }
+}
+
+async fn accept_from(
+    source: impl Source,
+    limits: Arc<ServerLimits>,
+    app: Arc<dyn Serve>,
     mut drain: Drain,
 ) {
     let places = Arc::new(Semaphore::new(limits.max_connections));
@@ -44,7 +65,7 @@ pub async fn accept(
         let accepted = tokio::select! {
             biased;
             () = drain.reached(DrainState::Draining) => return,
-            accepted = listener.accept() => accepted,
+            accepted = source.next() => accepted,
         };
         match accepted {
             Ok((io, info)) => {
@@ -133,4 +154,63 @@ async fn refuse(io: &mut Io) -> io::Result<()> {
     io.shutdown().await?;
     tokio::io::copy(&mut io.take(LINGER_BYTES), &mut tokio::io::sink()).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exchange::{Drainer, Exchange, Work};
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+    use tokio::io::DuplexStream;
+    use tokio::time::Instant;
+
+    struct Nothing;
+
+    impl Serve for Nothing {
+        fn call(&self, _: Exchange) -> Work {
+            Work {
+                run: Box::pin(async {}),
+                inline: true,
+            }
+        }
+    }
+
+    /// Connections and errors, one after the other; then nothing more comes.
+    struct Script(Mutex<VecDeque<io::Result<DuplexStream>>>);
+
+    impl Source for Script {
+        async fn next(&self) -> io::Result<(Io, ConnInfo)> {
+            let next = self.0.lock().unwrap().pop_front();
+            match next {
+                Some(next) => {
+                    let info = ConnInfo::new(PeerAddr::Local, PeerAddr::Local);
+                    next.map(|stream| (Io::new(stream), info))
+                }
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_ends_the_loop() {
+        let (mut near, far) = tokio::io::duplex(1024);
+        let aborted = io::Error::from(io::ErrorKind::ConnectionAborted);
+        // EMFILE and ENFILE, the process and the system being out of files: 24 and 23 on every Unix.
+        let script = [24, 23].map(io::Error::from_raw_os_error).map(Err);
+        let script = script.into_iter().chain([Err(aborted), Ok(far)]);
+        let (drainer, drain) = Drainer::new();
+        let source = Script(Mutex::new(script.collect()));
+        let limits = Arc::new(ServerLimits::new());
+        let accepting = tokio::spawn(accept_from(source, limits, Arc::new(Nothing), drain));
+        let began = Instant::now();
+        near.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+        let mut answer = [0; 12];
+        near.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 505");
+        // It rested after each error of the system, and only then.
+        assert_eq!(began.elapsed(), 2 * REST);
+        drainer.advance(DrainState::Draining);
+        accepting.await.unwrap();
+    }
 }

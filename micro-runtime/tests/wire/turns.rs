@@ -12,7 +12,7 @@ use micro_runtime::exchange::{ConnInfo, Connection, Drainer, Exchange, Io, PeerA
 use micro_runtime::transport::{ClientLimits, ServerLimits, http2};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
-use crate::kit::{alive, app, ask, echo, soon, spawned, whole};
+use crate::kit::{alive, app, ask, echo, request, soon, spawned, whole};
 
 /// Counts writes.
 struct Counted {
@@ -125,6 +125,35 @@ async fn calls_and_replies_leave_together() {
             assert!(server <= 2, "{what}: the server wrote {server} times");
         }
     }
+}
+
+// On one thread the connection's task stands in line behind every handler in any case.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn replies_do_not_wait_for_handlers_that_compute() {
+    let handler = |exchange: Exchange| async move {
+        if exchange.head.path() == "/compute" {
+            // What a handler does that computes for 2 ms.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        echo(exchange).await;
+    };
+    let pair = pair(spawned(handler), ServerLimits::new()).await;
+    // The first turn waits for all that are ready, and comes late; each of the next goes at once.
+    let mut most = 0;
+    for _ in 0..4 {
+        let before = pair.server.load(Ordering::SeqCst);
+        let replies: Vec<_> = (0..20)
+            .map(|_| {
+                let opened = pair.connection.try_open(request("/compute"), None, true);
+                opened.unwrap().1
+            })
+            .collect();
+        for mut reply in replies {
+            soon(whole(&mut reply)).await.unwrap();
+        }
+        most = most.max(pair.server.load(Ordering::SeqCst) - before);
+    }
+    assert!(most >= 15, "20 replies left in {most} writes");
 }
 
 #[tokio::test]

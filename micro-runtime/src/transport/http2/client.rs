@@ -12,7 +12,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use super::client_stream::{Call, Hold, Reply, Request};
 use super::error::broken;
 use super::head;
-use super::turn::{Signal, Tap, Task, come_back};
+use super::turn::{Gather, Signal, Tap, Task, come_back};
 use crate::exchange::{
     BoxFuture, Broken, ConnInfo, Connection, Dialled, HttpVersion, Incoming, Io, Load, NotOpened,
     NotOpenedWhy, OutHead, Outgoing, Processed, Why,
@@ -65,7 +65,7 @@ pub async fn connect(
                 send: Mutex::new(Some(send)),
                 gauge: Gauge::new(UNKNOWN, limits.http2.max_concurrent_streams as usize),
             }),
-            gathered: false,
+            gather: Gather::default(),
         };
         poll_fn(|cx| driver.greet(cx)).await?;
         Ok(driver)
@@ -112,8 +112,7 @@ struct Driver {
     calls: Arc<Signal>,
     task: Arc<Task>,
     shared: Arc<Shared>,
-    /// Whether this turn was put off already, for other calls to come first.
-    gathered: bool,
+    gather: Gather,
 }
 
 /// What the task and the handles share.
@@ -179,11 +178,10 @@ impl Driver {
     fn turn(&mut self) -> Poll<()> {
         // Woken by one of several calls: the others that are ready come first, so that all of them leave
         // together. A call that is alone does not wait.
-        if !self.gathered && self.calls.is_raised() && self.shared.gauge.in_flight() > 1 {
-            self.gathered = true;
+        let written = self.calls.is_raised() && self.shared.gauge.in_flight() > 1;
+        if self.gather.put_off(written) {
             return Poll::Pending;
         }
-        self.gathered = false;
         self.calls.take();
         match Pin::new(&mut self.h2).poll(&mut Context::from_waker(&self.waker)) {
             Poll::Pending => {

@@ -11,7 +11,7 @@ use h2::{Reason, RecvStream, SendStream};
 
 use super::error::{broken, refused};
 use super::head;
-use super::server_stream::{ALLOWANCE, poll_frame, poll_room, release};
+use super::server_stream::{ALLOWANCE, poll_frame, poll_room, release, send};
 use super::wakers::Wakers;
 use crate::exchange::{Broken, Frame, Head, OutFields, OutHead, Receive, Transmit, Why, reset};
 use crate::transport::gauge::Slot;
@@ -202,9 +202,7 @@ impl Transmit for Request {
     fn data(&mut self, bytes: Bytes, end: bool) -> Result<(), Broken> {
         self.allowance = self.allowance.saturating_sub(bytes.len());
         let mut stream = self.call()?.stream();
-        if stream.send_data(bytes, end).is_err() {
-            return Err(refused(&mut stream));
-        }
+        send(&mut stream, bytes, end)?;
         drop(stream);
         if end {
             self.call = None;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -16,7 +16,7 @@ use super::error::broken;
 use super::head;
 use super::keep::{Keep, Next};
 use super::server_stream::{Body, Reply, release};
-use super::turn::{Signal, Tap, Task, come_back};
+use super::turn::{Gather, Signal, Tap, Task, come_back};
 use crate::exchange::{
     BoxFuture, ConnInfo, Drain, Exchange, HttpVersion, Incoming, Io, Outgoing, Serve, Work,
 };
@@ -73,7 +73,8 @@ pub async fn serve(
         limits,
         fresh: Vec::new(),
         works: JoinSet::new(),
-        gathered: false,
+        gather: Gather::default(),
+        yielded: false,
     };
     poll_fn(|cx| connection.turn(cx)).await
 }
@@ -116,8 +117,9 @@ struct Connection<'a> {
     fresh: Vec<Work>,
     /// Those that were spawned; dropped with the connection.
     works: JoinSet<()>,
-    /// Whether this turn was put off already, for others to write first.
-    gathered: bool,
+    gather: Gather,
+    /// Whether the turn before was put off.
+    yielded: bool,
 }
 
 // ===== impl Connection =====
@@ -144,17 +146,16 @@ impl Connection<'_> {
                 tracing::error!("a handler panicked: its exchange was reset");
             }
         }
-        // Woken by one of several works: the others that are ready write first, so that all of them leave
-        // together. And where peers have given up on works, those get to know it before more are begun.
-        let wait =
-            self.works.len() >= self.most() || (self.works.len() > 1 && self.streams.is_raised());
-        if wait && !self.gathered {
-            self.gathered = true;
+        // Where the peer has given up on works, those get to know it before more are begun. And where one of
+        // several works has written something, the others that are ready write first.
+        let crowded = self.works.len() >= self.most() && !self.yielded;
+        let written = self.works.len() > 1 && self.streams.is_raised();
+        self.yielded = self.gather.put_off(written) || crowded;
+        if self.yielded {
             self.streams.raise();
             return Poll::Pending;
         }
-        self.gathered = false;
-        let mut budget = Budget::new(self.limits);
+        let mut budget = Budget::new(self.limits.turn_budget);
         let mut busy = false;
         loop {
             self.streams.take();
@@ -210,6 +211,7 @@ impl Connection<'_> {
     /// Begins with the works of this turn.
     fn run(&mut self, budget: &mut Budget) {
         let mut fresh = std::mem::take(&mut self.fresh);
+        budget.begin();
         for Work { run, inline } in fresh.drain(..) {
             if !inline || budget.spent {
                 self.works.spawn(run);
@@ -235,24 +237,30 @@ impl Connection<'_> {
 
 /// What one turn may spend on works in the connection's own task.
 struct Budget {
-    began: Instant,
-    most: std::time::Duration,
+    began: Option<Instant>,
+    most: Duration,
     spent: bool,
 }
 
 // ===== impl Budget =====
 
 impl Budget {
-    fn new(limits: &ServerLimits) -> Budget {
+    fn new(most: Duration) -> Budget {
         Budget {
-            began: Instant::now(),
-            most: limits.turn_budget,
+            began: None,
+            most,
             spent: false,
         }
     }
 
+    /// A turn without works never looks at the clock.
+    fn begin(&mut self) {
+        self.began.get_or_insert_with(Instant::now);
+    }
+
     fn charge(&mut self) {
-        self.spent = self.spent || self.began.elapsed() >= self.most;
+        let over = self.began.is_some_and(|began| began.elapsed() >= self.most);
+        self.spent = self.spent || over;
     }
 }
 

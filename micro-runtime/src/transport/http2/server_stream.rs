@@ -15,6 +15,9 @@ use crate::exchange::{Broken, Frame, Head, OutFields, OutHead, Receive, Transmit
 /// queued beyond it waits in the stream's own queue, which is at most the send buffer and this much more.
 pub(super) const ALLOWANCE: usize = 16 * 1024;
 
+/// RFC 9113 §6.9.1: the largest window.
+const LONGEST_PIECE: usize = (1 << 31) - 1;
+
 /// The request's frames.
 #[derive(Debug)]
 pub(super) struct Body {
@@ -128,6 +131,15 @@ fn misuse(what: &'static str) -> Broken {
     Broken::new(Why::Reset(reset::STREAM_CLOSED)).with_detail(what)
 }
 
+/// Queues data on a stream.
+pub(super) fn send(stream: &mut SendStream<Bytes>, bytes: Bytes, end: bool) -> Result<(), Broken> {
+    // What the largest window there is could never take at once.
+    if bytes.len() > LONGEST_PIECE {
+        return Err(Broken::new(Why::Limit("2 GiB in one piece")));
+    }
+    stream.send_data(bytes, end).map_err(|_| refused(stream))
+}
+
 /// Ready when a stream has room.
 pub(super) fn poll_room(
     stream: &mut SendStream<Bytes>,
@@ -182,10 +194,7 @@ impl Transmit for Reply {
 
     fn data(&mut self, bytes: Bytes, end: bool) -> Result<(), Broken> {
         self.allowance = self.allowance.saturating_sub(bytes.len());
-        let stream = self.stream()?;
-        if stream.send_data(bytes, end).is_err() {
-            return Err(refused(stream));
-        }
+        send(self.stream()?, bytes, end)?;
         if end {
             self.state = State::Over;
         }

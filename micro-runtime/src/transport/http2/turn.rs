@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -24,6 +25,24 @@ pub(super) struct Signal {
     raised: AtomicBool,
     task: Arc<Task>,
 }
+
+/// Puts turns off, so that others who are ready to write do so first, and all of it leaves in one write.
+///
+/// That is worth a write, some microseconds. Where those others compute for long between their writes, a turn
+/// would come late for it: so a turn that came back late is not put off again for a while.
+#[derive(Debug, Default)]
+pub(super) struct Gather {
+    /// When the turn was put off.
+    since: Option<Instant>,
+    /// How many more turns are not put off.
+    skip: u32,
+}
+
+/// How late a turn may come back: dozens of short tasks run in this time, and few calls would notice it.
+const LATEST: Duration = Duration::from_millis(1);
+
+/// How many turns are not put off after one that came back late.
+const SKIP: u32 = 32;
 
 /// The byte stream of a connection. It wakes the task itself, whatever waker it is polled with, so that a
 /// readable socket is told from a stream that was written to.
@@ -114,6 +133,29 @@ pub(super) fn come_back(cx: &mut Context<'_>) {
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
+// ===== impl Gather =====
+
+impl Gather {
+    /// Whether to put this turn off, as others are `wanted`. It is put off once.
+    pub(super) fn put_off(&mut self, wanted: bool) -> bool {
+        if let Some(since) = self.since.take() {
+            if since.elapsed() > LATEST {
+                self.skip = SKIP;
+            }
+            return false;
+        }
+        if !wanted {
+            return false;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        self.since = Some(Instant::now());
+        true
+    }
+}
+
 // ===== impl Tap =====
 
 impl Tap {
@@ -178,5 +220,53 @@ impl AsyncWrite for Tap {
     fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         let waker = self.task.waker();
         Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(&waker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_signal_wakes_once_and_not_within_a_turn() {
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let woken = || count.0.load(Ordering::SeqCst);
+        let (task, cx) = (Task::new(), Context::from_waker(&waker));
+        let signal = Signal::new(&task);
+        task.enter(&cx);
+        signal.raise();
+        task.leave();
+        assert_eq!(woken(), 0);
+        assert!(signal.take() && !signal.take());
+        signal.raise();
+        signal.raise();
+        assert_eq!(woken(), 1);
+        assert!(signal.is_raised());
+    }
+
+    #[test]
+    fn a_turn_is_put_off_once_and_not_after_a_late_one() {
+        let mut gather = Gather::default();
+        assert!(!gather.put_off(false));
+        assert!(gather.put_off(true));
+        assert!(!gather.put_off(true), "it was put off already");
+        assert!(gather.put_off(true));
+        gather.since = Instant::now().checked_sub(2 * LATEST);
+        assert!(!gather.put_off(true));
+        for _ in 0..SKIP {
+            assert!(!gather.put_off(true));
+        }
+        assert!(gather.put_off(true));
     }
 }
