@@ -34,11 +34,9 @@ async fn counted(front: &FrontService, calls: usize) -> BTreeMap<String, usize> 
     counts
 }
 
-/// Two nodes are found; one goes, and is not called again; another comes, and is.
-async fn nodes_come_and_go(
-    registry: impl Fn() -> Box<dyn Fn() -> micro_runtime::registry::AnyRegistry>,
-) {
-    let make = registry();
+/// Two nodes are found; one goes, and is not called again; another comes, and is. Everyone has the registry
+/// that `make` gives.
+async fn nodes_come_and_go<R: Registry + Clone>(make: impl Fn() -> R) {
     let name = unique("nodes");
     let a = serve_answer(service(&name, &make()), "a").await;
     let b = serve_answer(service(&name, &make()), "b").await;
@@ -66,18 +64,13 @@ async fn nodes_come_and_go(
 
 #[tokio::test]
 async fn nodes_come_and_go_in_memory() {
-    use micro_runtime::registry::AnyRegistry;
-    nodes_come_and_go(|| {
-        let memory = Memory::new();
-        Box::new(move || AnyRegistry::new(memory.clone()))
-    })
-    .await;
+    let memory = Memory::new();
+    nodes_come_and_go(|| memory.clone()).await;
 }
 
 #[tokio::test]
 async fn nodes_come_and_go_over_mdns() {
-    use micro_runtime::registry::AnyRegistry;
-    nodes_come_and_go(|| Box::new(|| AnyRegistry::new(mdns()))).await;
+    nodes_come_and_go(mdns).await;
 }
 
 #[tokio::test]
