@@ -2,7 +2,11 @@
 
 fn main() -> Result<(), protoc_gen_micro::BuildError> {
     protoc_gen_micro::compile_protos(
-        ["proto/json_test.proto", "peers/proto/peer.proto"],
+        [
+            "proto/e2e.proto",
+            "proto/json_test.proto",
+            "peers/proto/peer.proto",
+        ],
         ["proto", "peers/proto"],
     )
     .map(drop)
