@@ -78,6 +78,20 @@ impl Limit {
         self.deadline.map(Deadline::left)
     }
 
+    /// Whether the call was over at its beginning; reads no clock.
+    pub(super) fn check_start(&self) -> Option<Over> {
+        if self.context.as_ref().is_some_and(Context::is_cancelled) {
+            Some(Over::Cancelled)
+        } else if self
+            .deadline
+            .is_some_and(|deadline| deadline.instant() <= self.started)
+        {
+            Some(Over::Deadline)
+        } else {
+            None
+        }
+    }
+
     /// Whether the call is over now; without waiting.
     pub(super) fn check(&self) -> Option<Over> {
         if self.context.as_ref().is_some_and(Context::is_cancelled) {

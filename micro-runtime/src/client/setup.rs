@@ -74,7 +74,7 @@ impl Setup {
     /// It is over already.
     pub(super) fn limit(&mut self, default: Option<Duration>) -> Result<Limit> {
         let limit = Limit::new(self.timeout.unwrap_or(default), self.context.take());
-        match limit.check() {
+        match limit.check_start() {
             Some(over) => Err(limit.status(over, "it had not begun")),
             None => Ok(limit),
         }

@@ -1,4 +1,23 @@
-//! Scripted peers for the client's tests: HTTP/2 over a pipe in memory, in paused time.
+//! Scripted peers for the client's tests: HTTP/2 over a pipe in memory, or in-process, in paused time.
+
+/// Makes a test of each function, on each engine.
+macro_rules! on_every_engine {
+    ($($name:ident)*) => {$(
+        mod $name {
+            use super::super::Engine;
+
+            #[tokio::test(start_paused = true)]
+            async fn over_http2() {
+                super::$name(Engine::Http2).await;
+            }
+
+            #[tokio::test(start_paused = true)]
+            async fn in_process() {
+                super::$name(Engine::Local).await;
+            }
+        }
+    )*};
+}
 
 mod calls;
 mod faults;
@@ -27,7 +46,7 @@ use crate::method::{Idempotency, Method, MethodKind};
 use crate::protocol::grpc::MessageReader;
 use crate::registry::{self, Memory, Node, Registry};
 use crate::selector::RoundRobin;
-use crate::transport::{ClientLimits, ServerLimits, http2};
+use crate::transport::{ClientLimits, ServerLimits, http2, local};
 
 pub(super) const KIND: MethodKind = MethodKind::Unary;
 
@@ -84,13 +103,7 @@ where
     })))
 }
 
-/// A connection to a peer, which ends when the second is dropped.
-pub(super) async fn connect(app: Arc<dyn Serve>) -> (Connection, Drainer) {
-    let (drainer, drain) = Drainer::new();
-    let limits = ServerLimits::new();
-    (connect_with(app, limits, drain).await, drainer)
-}
-
+/// A connection over HTTP/2 to a peer, which ends when the other end of the drain is dropped.
 async fn connect_with(app: Arc<dyn Serve>, limits: ServerLimits, drain: Drain) -> Connection {
     let (near, far) = tokio::io::duplex(1 << 20);
     let info = || ConnInfo::new(PeerAddr::Local, PeerAddr::Local);
@@ -100,13 +113,34 @@ async fn connect_with(app: Arc<dyn Serve>, limits: ServerLimits, drain: Drain) -
         .unwrap()
 }
 
+/// What a test's calls travel over.
+#[derive(Clone, Copy)]
+pub(super) enum Engine {
+    Http2,
+    Local,
+}
+
 /// A target whose calls go to this script.
 pub(super) async fn target<F, Fut>(function: F) -> (Target, Drainer)
 where
     F: Fn(Exchange) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let (connection, drainer) = connect(script(function)).await;
+    target_on(Engine::Http2, function).await
+}
+
+pub(super) async fn target_on<F, Fut>(engine: Engine, function: F) -> (Target, Drainer)
+where
+    F: Fn(Exchange) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let (drainer, drain) = Drainer::new();
+    let limits = ServerLimits::new();
+    let app = script(function);
+    let connection = match engine {
+        Engine::Http2 => connect_with(app, limits, drain).await,
+        Engine::Local => local::connect_with(app, &limits, &ClientLimits::new(), drain),
+    };
     (Client::over(connection).target("echo"), drainer)
 }
 

@@ -4,9 +4,27 @@ use super::*;
 use crate::Code;
 use crate::exchange::reset;
 
-#[tokio::test(start_paused = true)]
-async fn a_server_stream_to_its_end() {
-    let (target, _drainer) = target(|exchange| async move {
+on_every_engine! {
+    a_server_stream_to_its_end
+    a_stream_has_no_deadline_of_its_own
+    the_deadline_of_a_stream_ends_it
+    an_error_within_a_stream
+    a_dropped_server_stream_is_cancelled
+    a_client_stream_to_its_reply
+    sending_to_a_call_that_is_over_gives_its_status
+    a_reply_ahead_of_the_requests_end_is_kept_for_finish
+    a_dropped_client_stream_is_no_upload
+    a_slow_reader_slows_the_sender
+    a_bidirectional_stream_in_turns
+    the_sending_half_finds_the_status_behind_replies_that_nobody_read
+    dropping_either_half_of_a_bidirectional_stream_cancels_both
+    the_deadline_of_a_bidirectional_stream_ends_both_halves
+    a_connection_that_is_lost_ends_its_streams
+    headers_and_trailers_of_a_bidirectional_stream
+}
+
+async fn a_server_stream_to_its_end(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         let mut requests = reader(exchange.body);
         assert_eq!(read(&mut requests).await.unwrap(), "3");
         assert_eq!(read(&mut requests).await, None, "the request has ended");
@@ -35,9 +53,8 @@ async fn a_server_stream_to_its_end() {
     assert_eq!(numbers.recv().await.unwrap(), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stream_has_no_deadline_of_its_own() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn a_stream_has_no_deadline_of_its_own(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         assert_eq!(exchange.head.get(Slot::Timeout), None);
         assert_eq!(exchange.head.get(Slot::GrpcTimeout), None);
         tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -52,10 +69,9 @@ async fn a_stream_has_no_deadline_of_its_own() {
     assert_eq!(numbers.recv().await.unwrap(), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_deadline_of_a_stream_ends_it() {
+async fn the_deadline_of_a_stream_ends_it(engine: Engine) {
     let (sender, mut codes) = line();
-    let (target, _drainer) = target(move |exchange| {
+    let (target, _drainer) = target_on(engine, move |exchange| {
         let sender = sender.clone();
         async move {
             assert_eq!(exchange.head.get_str(Slot::Timeout), Some("1000000000"));
@@ -75,9 +91,8 @@ async fn the_deadline_of_a_stream_ends_it() {
     assert_eq!(numbers.recv().await.unwrap(), None, "nothing comes after");
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_error_within_a_stream() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn an_error_within_a_stream(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         let mut out = exchange.reply;
         out.head(head(), false).unwrap();
         out.data(framed("1"), false).unwrap();
@@ -96,10 +111,9 @@ async fn an_error_within_a_stream() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_dropped_server_stream_is_cancelled() {
+async fn a_dropped_server_stream_is_cancelled(engine: Engine) {
     let (sender, mut codes) = line();
-    let (target, _drainer) = target(move |exchange| {
+    let (target, _drainer) = target_on(engine, move |exchange| {
         let sender = sender.clone();
         async move { sender.send(cancelled(exchange.reply).await).unwrap() }
     })
@@ -113,9 +127,8 @@ async fn a_dropped_server_stream_is_cancelled() {
     assert_eq!(codes.recv().await, Some(Why::Reset(reset::CANCEL)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_stream_to_its_reply() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn a_client_stream_to_its_reply(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         let mut requests = reader(exchange.body);
         let mut all = Vec::new();
         while let Some(text) = read(&mut requests).await {
@@ -130,9 +143,8 @@ async fn a_client_stream_to_its_reply() {
     assert_eq!(names.finish().await.unwrap(), "a b");
 }
 
-#[tokio::test(start_paused = true)]
-async fn sending_to_a_call_that_is_over_gives_its_status() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn sending_to_a_call_that_is_over_gives_its_status(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         refuse(exchange.reply, 7, "not you");
     })
     .await;
@@ -154,9 +166,8 @@ async fn sending_to_a_call_that_is_over_gives_its_status() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_reply_ahead_of_the_requests_end_is_kept_for_finish() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn a_reply_ahead_of_the_requests_end_is_kept_for_finish(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         let text = read(&mut reader(exchange.body)).await.unwrap();
         reply(exchange.reply, &text);
     })
@@ -173,10 +184,9 @@ async fn a_reply_ahead_of_the_requests_end_is_kept_for_finish() {
     assert_eq!(names.finish().await.unwrap(), "a");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_dropped_client_stream_is_no_upload() {
+async fn a_dropped_client_stream_is_no_upload(engine: Engine) {
     let (sender, mut codes) = line();
-    let (target, _drainer) = target(move |exchange| {
+    let (target, _drainer) = target_on(engine, move |exchange| {
         let sender = sender.clone();
         async move { sender.send(cancelled(exchange.reply).await).unwrap() }
     })
@@ -192,9 +202,8 @@ async fn a_dropped_client_stream_is_no_upload() {
     assert_eq!(codes.recv().await, Some(Why::Reset(reset::CANCEL)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_slow_reader_slows_the_sender() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn a_slow_reader_slows_the_sender(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         tokio::time::sleep(Duration::from_secs(60)).await;
         let mut requests = reader(exchange.body);
         let mut count = 0;
@@ -213,9 +222,8 @@ async fn a_slow_reader_slows_the_sender() {
     assert_eq!(names.finish().await.unwrap(), "32");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_bidirectional_stream_in_turns() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn a_bidirectional_stream_in_turns(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         let mut out = exchange.reply;
         out.head(head(), false).unwrap();
         let mut requests = reader(exchange.body);
@@ -236,9 +244,8 @@ async fn a_bidirectional_stream_in_turns() {
     assert!(replies.trailers().is_some());
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_sending_half_finds_the_status_behind_replies_that_nobody_read() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn the_sending_half_finds_the_status_behind_replies_that_nobody_read(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         let mut out = exchange.reply;
         out.head(head(), false).unwrap();
         out.data(framed("1"), false).unwrap();
@@ -263,12 +270,15 @@ async fn the_sending_half_finds_the_status_behind_replies_that_nobody_read() {
     assert_eq!(replies.recv().await.unwrap_err().message(), "enough");
 }
 
-#[tokio::test(start_paused = true)]
-async fn dropping_either_half_of_a_bidirectional_stream_cancels_both() {
+async fn dropping_either_half_of_a_bidirectional_stream_cancels_both(engine: Engine) {
     let (sender, mut codes) = line();
-    let (target, _drainer) = target(move |exchange| {
+    let (target, _drainer) = target_on(engine, move |exchange| {
         let sender = sender.clone();
-        async move { sender.send(cancelled(exchange.reply).await).unwrap() }
+        async move {
+            // Held, so that the window fills.
+            let _requests = exchange.body;
+            sender.send(cancelled(exchange.reply).await).unwrap();
+        }
     })
     .await;
     let (names, mut replies) = target.bidi(&CHAT).await.unwrap();
@@ -297,9 +307,8 @@ async fn dropping_either_half_of_a_bidirectional_stream_cancels_both() {
     assert_eq!(codes.recv().await, Some(Why::Reset(reset::CANCEL)));
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_deadline_of_a_bidirectional_stream_ends_both_halves() {
-    let (target, _drainer) = target(|exchange| async move {
+async fn the_deadline_of_a_bidirectional_stream_ends_both_halves(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
         cancelled(exchange.reply).await;
     })
     .await;
@@ -311,9 +320,8 @@ async fn the_deadline_of_a_bidirectional_stream_ends_both_halves() {
     assert_eq!(status.code(), Code::DeadlineExceeded);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_connection_that_is_lost_ends_its_streams() {
-    let (target, drainer) = target(|exchange| async move {
+async fn a_connection_that_is_lost_ends_its_streams(engine: Engine) {
+    let (target, drainer) = target_on(engine, |exchange| async move {
         let mut out = exchange.reply;
         out.head(head(), false).unwrap();
         out.data(framed("1"), false).unwrap();
@@ -327,4 +335,36 @@ async fn a_connection_that_is_lost_ends_its_streams() {
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     let status = names.send("a".into()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
+}
+
+async fn headers_and_trailers_of_a_bidirectional_stream(engine: Engine) {
+    let (target, _drainer) = target_on(engine, |exchange| async move {
+        let mut requests = reader(exchange.body);
+        let mut out = exchange.reply;
+        let mut head = head();
+        head.fields.text("x-head".into(), FieldValue::Static("h"));
+        // With the first message, as go-micro's servers do.
+        let text = read(&mut requests).await.unwrap();
+        out.head(head, false).unwrap();
+        out.data(framed(&text), false).unwrap();
+        let mut trailers = status(10, "changed my mind");
+        trailers.text("x-tail".into(), FieldValue::Static("t"));
+        out.trailers(trailers).unwrap();
+    })
+    .await;
+    let (mut names, mut replies) = target.bidi(&CHAT).await.unwrap();
+    let waits = tokio::time::timeout(Duration::from_secs(60), replies.headers());
+    assert!(
+        waits.await.is_err(),
+        "nothing was sent that could be answered"
+    );
+    names.send("a".into()).await.unwrap();
+    assert_eq!(replies.headers().await.unwrap().get("x-head"), Some("h"));
+    assert_eq!(replies.recv().await.unwrap().as_deref(), Some("a"));
+    assert!(replies.trailers().is_none());
+    let status = replies.recv().await.unwrap_err();
+    assert_eq!(status.message(), "changed my mind");
+    assert_eq!(status.metadata().get("x-tail"), Some("t"));
+    assert_eq!(replies.trailers().unwrap().get("x-tail"), Some("t"));
+    assert_eq!(replies.headers().await.unwrap().get("x-head"), Some("h"));
 }
