@@ -65,7 +65,7 @@ pub async fn connect(
                 send: Mutex::new(Some(send)),
                 gauge: Gauge::new(UNKNOWN, limits.http2.max_concurrent_streams as usize),
             }),
-            gather: Gather::default(),
+            gather: Gather::new(),
         };
         poll_fn(|cx| driver.greet(cx)).await?;
         Ok(driver)

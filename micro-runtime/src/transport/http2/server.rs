@@ -73,7 +73,7 @@ pub async fn serve(
         limits,
         fresh: Vec::new(),
         works: JoinSet::new(),
-        gather: Gather::default(),
+        gather: Gather::new(),
         yielded: false,
     };
     poll_fn(|cx| connection.turn(cx)).await

@@ -29,20 +29,24 @@ pub(super) struct Signal {
 /// Puts turns off, so that others who are ready to write do so first, and all of it leaves in one write.
 ///
 /// That is worth a write, some microseconds. Where those others compute for long between their writes, a turn
-/// would come late for it: so a turn that came back late is not put off again for a while.
-#[derive(Debug, Default)]
+/// would come late for it: so after a turn that came back late some are not put off, and twice as many after
+/// each further one.
+#[derive(Debug)]
 pub(super) struct Gather {
     /// When the turn was put off.
     since: Option<Instant>,
     /// How many more turns are not put off.
     skip: u32,
+    /// How many that will be after the next one that comes back late.
+    next: u32,
 }
 
 /// How late a turn may come back: dozens of short tasks run in this time, and few calls would notice it.
 const LATEST: Duration = Duration::from_millis(1);
 
-/// How many turns are not put off after one that came back late.
-const SKIP: u32 = 32;
+/// How many turns are not put off after the first one that came back late, and at most.
+const FEWEST: u32 = 4;
+const MOST: u32 = 256;
 
 /// The byte stream of a connection. It wakes the task itself, whatever waker it is polled with, so that a
 /// readable socket is told from a stream that was written to.
@@ -136,11 +140,22 @@ pub(super) fn come_back(cx: &mut Context<'_>) {
 // ===== impl Gather =====
 
 impl Gather {
+    pub(super) fn new() -> Gather {
+        Gather {
+            since: None,
+            skip: 0,
+            next: FEWEST,
+        }
+    }
+
     /// Whether to put this turn off, as others are `wanted`. It is put off once.
     pub(super) fn put_off(&mut self, wanted: bool) -> bool {
         if let Some(since) = self.since.take() {
             if since.elapsed() > LATEST {
-                self.skip = SKIP;
+                self.skip = self.next;
+                self.next = (self.next * 2).min(MOST);
+            } else {
+                self.next = FEWEST;
             }
             return false;
         }
@@ -257,15 +272,17 @@ mod tests {
 
     #[test]
     fn a_turn_is_put_off_once_and_not_after_a_late_one() {
-        let mut gather = Gather::default();
+        let mut gather = Gather::new();
         assert!(!gather.put_off(false));
         assert!(gather.put_off(true));
         assert!(!gather.put_off(true), "it was put off already");
-        assert!(gather.put_off(true));
-        gather.since = Instant::now().checked_sub(2 * LATEST);
-        assert!(!gather.put_off(true));
-        for _ in 0..SKIP {
+        for skipped in [FEWEST, FEWEST * 2, FEWEST * 4] {
+            assert!(gather.put_off(true));
+            gather.since = Instant::now().checked_sub(2 * LATEST);
             assert!(!gather.put_off(true));
+            for _ in 0..skipped {
+                assert!(!gather.put_off(true));
+            }
         }
         assert!(gather.put_off(true));
     }
