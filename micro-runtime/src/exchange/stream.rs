@@ -111,6 +111,11 @@ impl fmt::Debug for Incoming {
 
 /// The sending half. Dropping it unfinished resets the exchange: CANCEL on a client, INTERNAL_ERROR on a
 /// server. Nothing that it does writes: it queues, and the connection flushes once a turn.
+///
+/// On a client, what breaks it breaks the [`Incoming`] half too, and that half knows best why: a whole reply
+/// may have come before, and only there is a goodbye told from a reset.
+///
+/// Its two waits, for room and for the end, may be made in two tasks; both are woken.
 pub struct Outgoing(Half);
 
 enum Half {
