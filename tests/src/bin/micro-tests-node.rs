@@ -1,4 +1,5 @@
-//! A node that tests can kill: serves `Front` until SIGTERM, or until its stdin ends.
+//! A node that tests can kill: serves `Front` until SIGTERM, or cuts everything when its stdin ends: whoever
+//! started it is gone then.
 //!
 //! Arguments: the service's name, the address to listen on, and `mdns` or `none` for the registry. When it
 //! serves, it prints its address.
@@ -8,7 +9,6 @@ use std::time::Duration;
 use micro_runtime::registry::{Mdns, Memory};
 use micro_runtime::{Context, Error, ErrorKind, Service};
 use micro_tests::front::{self, v1::Question};
-use tokio::io::AsyncReadExt as _;
 
 trait OrFailed<T> {
     fn or_failed(self) -> Result<T, Error>;
@@ -51,12 +51,10 @@ async fn main() -> Result<(), Error> {
             Ok(front::answer(std::process::id().to_string()))
         },
     )?;
-    let orphaned = async {
-        let mut rest = Vec::new();
-        let _ = tokio::io::stdin().read_to_end(&mut rest).await;
-    };
-    tokio::select! {
-        ended = service.run() => ended,
-        () = orphaned => Ok(()),
-    }
+    // In a thread of its own: a read of stdin cannot be given up, and would hold the runtime up at its end.
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(1);
+    });
+    service.run().await
 }

@@ -12,7 +12,7 @@ use micro_tests::front::question;
 use micro_tests::front::v1::{FrontService, new_front_service};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -22,6 +22,8 @@ use crate::support::{PATIENCE, eventually, in_time, joined, service, unique};
 struct Node {
     child: Child,
     address: String,
+    /// Its end would be the process's; waiting for a child closes what it still has of it.
+    _stdin: ChildStdin,
 }
 
 impl Node {
@@ -34,8 +36,11 @@ impl Node {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = in_time(lines.next_line()).await.unwrap().unwrap();
-        Node { child, address }
+        Node {
+            address: in_time(lines.next_line()).await.unwrap().unwrap(),
+            _stdin: child.stdin.take().unwrap(),
+            child,
+        }
     }
 
     /// SIGKILL; when it returns, nobody listens at the address.

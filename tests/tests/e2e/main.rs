@@ -9,3 +9,4 @@ mod faults;
 mod hops;
 mod stop;
 mod support;
+mod wire;

@@ -9,11 +9,15 @@ use micro_runtime::{Code, Error, ErrorKind, Service};
 use micro_tests::front::v1::new_front_service;
 use micro_tests::front::{self, question};
 use micro_tests::peer::v1::{Req, new_peer_service};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
 use crate::support::{
     client, eventually, front_client, in_time, joined, serve_answer, serve_peer, service, unique,
+};
+use crate::wire::{
+    CALL, END_HEADERS, GOAWAY, HEADERS, PING, PREFACE, SETTINGS, frame, frames, headers,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,6 +130,45 @@ async fn running_calls_and_streams_finish() {
     assert!(!stopping.is_finished());
     requests.finish().await.unwrap();
     assert!(in_time(replies.recv()).await.unwrap().is_none());
+    joined(stopping).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_crosses_the_goodbye_is_not_answered_with_a_reset() {
+    let running = serve_peer(service(&unique("crossing"), &Memory::new())).await;
+    let mut stream = TcpStream::connect(running.address()).await.unwrap();
+    let greeting = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    stream.write_all(&greeting).await.unwrap();
+    let mut read = Vec::new();
+    while !frames(&read).iter().any(|f| f.0 == SETTINGS && f.1 == 1) {
+        assert!(in_time(stream.read_buf(&mut read)).await.unwrap() > 0);
+    }
+    let stopping = tokio::spawn(running.stop());
+    // A goodbye with the highest number there is, and a PING; once that is answered, one with the real one.
+    let mut answered = false;
+    loop {
+        let goodbyes = frames(&read).iter().filter(|f| f.0 == GOAWAY).count();
+        if goodbyes == 2 {
+            break;
+        }
+        let ping = frames(&read).into_iter().find(|f| f.0 == PING && f.1 == 0);
+        if let (Some((.., payload)), false) = (ping, answered) {
+            let pong = frame(PING, 1, 0, payload);
+            stream.write_all(&pong).await.unwrap();
+            answered = true;
+        }
+        assert!(in_time(stream.read_buf(&mut read)).await.unwrap() > 0);
+    }
+    // It has said that it takes no more, and takes what a peer sends that has not read that yet.
+    assert_eq!(in_time(stream.read_buf(&mut read)).await.unwrap(), 0);
+    for number in 0..10 {
+        let call = frame(HEADERS, END_HEADERS, number * 2 + 1, &headers(CALL));
+        stream.write_all(&call).await.unwrap();
+        // A reset would need a moment to arrive.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(!stopping.is_finished());
+    drop(stream);
     joined(stopping).await.unwrap();
 }
 

@@ -219,6 +219,11 @@ impl Keep {
         Next::Go
     }
 
+    /// Resolves when the drain goes further than it has.
+    pub(super) async fn further(self) {
+        self.drain.await;
+    }
+
     /// How a connection that ended by itself ended.
     pub(super) fn closed(&self, error: Option<Broken>) -> Closed {
         match (error, self.stage) {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::error::broken;
 use super::head;
@@ -41,7 +42,8 @@ pub async fn serve(
     let task = Task::new();
     let streams = Signal::new(&task);
     let waker = Waker::from(Arc::clone(&streams));
-    let tap = Tap::new(io, &task);
+    let mut tap = Tap::new(io, &task);
+    let mut back = tap.back();
     let mut keep = Keep::new(&task, tap.heard(), limits, drain);
 
     let mut handshake = pin!(builder(limits).handshake::<_, Bytes>(tap));
@@ -76,7 +78,32 @@ pub async fn serve(
         gather: Gather::new(),
         yielded: false,
     };
-    poll_fn(|cx| connection.turn(cx)).await
+    let closed = poll_fn(|cx| connection.turn(cx)).await;
+    if matches!(closed, Closed::Drained | Closed::Idle) {
+        let Connection { h2, keep, .. } = connection;
+        drop(h2);
+        if let Ok(io) = back.try_recv() {
+            tokio::select! {
+                _ = timeout(LINGER, linger(io)) => {}
+                () = keep.further() => {}
+            }
+        }
+    }
+    closed
+}
+
+/// How long a connection that said goodbye is still listened to.
+///
+/// A request may have crossed the goodbye. It is not looked at, and its caller knows from the goodbye that it
+/// may go elsewhere; but only if it hears that. Closed with bytes unread, or with more to come, TCP resets the
+/// connection, and a caller that still writes finds that out before it reads (RFC 9112 §9.6 has the same of
+/// HTTP/1). A peer that has heard closes at once.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Reads what still comes, to the peer's end.
+async fn linger(mut io: Io) {
+    // How it ends is nobody's matter any more.
+    let _ = tokio::io::copy(&mut io, &mut tokio::io::sink()).await;
 }
 
 fn builder(limits: &ServerLimits) -> h2::server::Builder {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use crate::exchange::Io;
 
@@ -55,6 +56,8 @@ pub(super) struct Tap {
     io: Io,
     task: Arc<Task>,
     heard: Arc<AtomicBool>,
+    /// Where the byte stream goes when the engine drops it.
+    back: Option<oneshot::Sender<Io>>,
 }
 
 // ===== impl Task =====
@@ -179,12 +182,31 @@ impl Tap {
             io,
             task: Arc::clone(task),
             heard: Arc::new(AtomicBool::new(false)),
+            back: None,
         }
+    }
+
+    /// Gives the byte stream back when the tap is dropped: an engine that is done with a connection keeps what
+    /// it ran on to itself.
+    pub(super) fn back(&mut self) -> oneshot::Receiver<Io> {
+        let (back, given) = oneshot::channel();
+        self.back = Some(back);
+        given
     }
 
     /// Set whenever bytes arrive.
     pub(super) fn heard(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.heard)
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if let Some(back) = self.back.take() {
+            let io = std::mem::replace(&mut self.io, Io::new(tokio::io::empty()));
+            // Nobody waits for it where the connection was cut: then it is closed here.
+            let _ = back.send(io);
+        }
     }
 }
 
