@@ -200,8 +200,10 @@ async fn look_up(balancer: &Balancer<Pool>, target: &Target, limit: &mut Limit) 
         Ok(found) => Ok(found?),
         Err(over) => {
             let (name, registry) = (target.name(), target.registry_name());
-            let what = format_args!("service {name:?} was looked up in the registry {registry}");
-            Err(limit.status(over, what))
+            Err(limit.status(
+                over,
+                format_args!("service {name:?} was looked up in the registry {registry}"),
+            ))
         }
     }
 }

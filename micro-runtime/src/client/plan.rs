@@ -185,8 +185,10 @@ impl Plan {
                 }
                 Err(over) => {
                     let address = &picked.slot().node().address;
-                    let what = format_args!("a connection to node {address} was made");
-                    return Err(self.over(over, what));
+                    return Err(self.over(
+                        over,
+                        format_args!("a connection to node {address} was made"),
+                    ));
                 }
             }
         }
@@ -246,9 +248,10 @@ impl Plan {
             Err(over) => {
                 let registry = self.target.registry_name();
                 let name = self.balancer.name();
-                let what =
-                    format_args!("service {name:?} was looked up in the registry {registry}");
-                Err(self.over(over, what))
+                Err(self.over(
+                    over,
+                    format_args!("service {name:?} was looked up in the registry {registry}"),
+                ))
             }
         }
     }
@@ -446,8 +449,10 @@ impl Opened {
     /// The call is over before its reply.
     pub(super) fn timed_out(self, over: Over) -> Status {
         let address = &self.picked.slot().node().address;
-        let what = format_args!("it waited for the reply of node {address}");
-        let status = self.plan.over(over, what);
+        let status = self.plan.over(
+            over,
+            format_args!("it waited for the reply of node {address}"),
+        );
         if over == Over::Deadline {
             self.picked.failed(selector::Failure::TimedOut);
         }
