@@ -21,7 +21,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         "cargo::rustc-env=BENCH_RUSTC={}",
         String::from_utf8(version)?.trim()
     );
+    println!("cargo::rustc-env=BENCH_PROFILE={}", profile());
     println!("cargo::rerun-if-changed=../proto");
     println!("cargo::rerun-if-changed=build.rs");
     Ok(())
+}
+
+/// What the measured code is compiled with. Who overrides the profile is told so by every run.
+fn profile() -> String {
+    if std::env::var("PROFILE").as_deref() != Ok("release") {
+        return "dev: no number below means anything".to_owned();
+    }
+    let mut profile = "release: lto = \"fat\", codegen-units = 1".to_owned();
+    for key in ["LTO", "CODEGEN_UNITS", "OPT_LEVEL"] {
+        let key = format!("CARGO_PROFILE_RELEASE_{key}");
+        println!("cargo::rerun-if-env-changed={key}");
+        if let Ok(value) = std::env::var(&key) {
+            profile += &format!(", but {key}={value}");
+        }
+    }
+    profile
 }

@@ -51,6 +51,8 @@ pub(crate) fn is_there(program: &str) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Under<'a> {
     Nothing,
+    /// Nothing, but set up as for a profiler.
+    Rehearsal,
     /// callgrind, which leaves its profile in this file.
     Callgrind(&'a Path),
 }
@@ -122,7 +124,7 @@ impl ServerProcess {
             .args(["--spin", &setup.spin.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        if matches!(setup.under, Under::Callgrind(_)) {
+        if !matches!(setup.under, Under::Nothing) {
             command.arg("--patient");
         }
         let mut child = command

@@ -11,14 +11,7 @@ pub(crate) fn header() {
         first_words("/proc/loadavg", 3)
     );
     println!("rustc      {}", env!("BENCH_RUSTC"));
-    println!(
-        "profile    {}",
-        if cfg!(debug_assertions) {
-            "dev: no number below means anything"
-        } else {
-            "release: lto = \"fat\", codegen-units = 1"
-        }
-    );
+    println!("profile    {}", env!("BENCH_PROFILE"));
     let versions: Vec<_> = ["tonic", "h2", "hyper", "tokio", "prost"]
         .iter()
         .map(|name| format!("{name} {}", locked(include_str!("../Cargo.lock"), name)))
@@ -113,7 +106,11 @@ impl Comparison {
     /// extremes.
     pub(crate) fn print(&self) {
         let rounds = self.rows.iter().map(|row| row.rounds.len()).max();
-        println!("\n## {} ({} rounds)\n", self.title, rounds.unwrap_or(0));
+        let rounds = match rounds {
+            Some(1) => "1 round".to_owned(),
+            rounds => format!("{} rounds", rounds.unwrap_or(0)),
+        };
+        println!("\n## {} ({rounds})\n", self.title);
         print!("{}", self.table());
     }
 
@@ -131,16 +128,11 @@ impl Comparison {
             let mut line = vec![row.name.clone()];
             for (i, &Metric(_, digits)) in self.metrics.iter().enumerate() {
                 let numbers = row.rounds.iter().map(|round| round[i]).collect();
-                let ratios = row.rounds.iter().zip(&base.rounds);
-                let ratios: Vec<f64> = ratios.map(|(ours, base)| ours[i] / base[i]).collect();
-                let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-                let most = ratios.iter().copied().fold(0.0, f64::max);
                 line.push(grouped(median(numbers), digits));
-                let mut ratio = format!("{:.2}", median(ratios.clone()));
-                if ratios.len() > 1 {
-                    let _ = write!(ratio, " ({least:.2}–{most:.2})");
-                }
-                line.push(ratio);
+                let ratios = row.rounds.iter().zip(&base.rounds);
+                line.push(ratio(
+                    ratios.map(|(this, base)| this[i] / base[i]).collect(),
+                ));
             }
             line.push(row.failed.to_string());
             cells.push(line);
@@ -176,6 +168,21 @@ fn align(cells: &[Vec<String>]) -> String {
         }
     }
     text
+}
+
+/// The median of the rounds' ratios, and their extremes.
+fn ratio(ratios: Vec<f64>) -> String {
+    if ratios.iter().any(|ratio| !ratio.is_finite()) {
+        // What was compared took less than the clock can tell.
+        return "-".to_owned();
+    }
+    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = ratios.iter().copied().fold(0.0, f64::max);
+    if ratios.len() == 1 {
+        format!("{least:.2}")
+    } else {
+        format!("{:.2} ({least:.2}–{most:.2})", median(ratios))
+    }
 }
 
 fn median(mut numbers: Vec<f64>) -> f64 {
@@ -234,6 +241,12 @@ mod tests {
         let table = comparison.table();
         assert!(table.contains("0.50 (0.50–0.50)"), "{table}");
         assert_eq!(comparison.failed(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_divided_is_no_ratio() {
+        assert_eq!(ratio(vec![0.5, f64::NAN]), "-");
+        assert_eq!(ratio(vec![0.5]), "0.50");
     }
 
     #[test]

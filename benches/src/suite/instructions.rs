@@ -54,6 +54,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     super::conclude(&measured?)
 }
 
+/// Makes the calls of a measurement, a few of them, without a profiler.
+pub(crate) fn rehearse() -> Result<()> {
+    let metric = [Metric("answered", 0)];
+    let mut table = Comparison::new("Instructions: a rehearsal, without valgrind", &metric);
+    let calls = 200;
+    for server in [Server::Tonic, Server::Ours, Server::H2] {
+        let mut process = start(server, Under::Rehearsal)?;
+        super::check_answers(&process, None)?;
+        let driven = Driver::Tonic.drive(&mut process, calls, 64, None)?;
+        let answered = process.read()?.answered;
+        table.add(server.name(), vec![answered as f64], driven.failed);
+        process.stop()?;
+    }
+    super::conclude(&[table])
+}
+
 fn measure(options: &Options, folder: &Path) -> Result<[Comparison; 2]> {
     let metric = [Metric("instructions/call", 0)];
     let mut servers = Comparison::new(
@@ -96,14 +112,18 @@ fn measure(options: &Options, folder: &Path) -> Result<[Comparison; 2]> {
     Ok([servers, clients])
 }
 
-fn of_server(server: Server, calls: u64, options: &Options, file: &Path) -> Result<(u64, u64)> {
-    let mut server = ServerProcess::start(Setup {
+fn start(server: Server, under: Under<'_>) -> Result<ServerProcess> {
+    ServerProcess::start(Setup {
         server,
         workers: 1,
         spin: 0,
         core: None,
-        under: Under::Callgrind(file),
-    })?;
+        under,
+    })
+}
+
+fn of_server(server: Server, calls: u64, options: &Options, file: &Path) -> Result<(u64, u64)> {
+    let mut server = start(server, Under::Callgrind(file))?;
     super::check_answers(&server, None)?;
     let driven = options
         .load
@@ -113,13 +133,7 @@ fn of_server(server: Server, calls: u64, options: &Options, file: &Path) -> Resu
 }
 
 fn of_client(client: Client, calls: u64, options: &Options, file: &Path) -> Result<(u64, u64)> {
-    let server = ServerProcess::start(Setup {
-        server: Server::Tonic,
-        workers: 1,
-        spin: 0,
-        core: None,
-        under: Under::Nothing,
-    })?;
+    let server = start(Server::Tonic, Under::Nothing)?;
     let seen = child::load(Load {
         client,
         address: server.address(),

@@ -151,6 +151,7 @@ pub(crate) fn all() -> Result<()> {
 /// Everything for a moment, without h2load and valgrind.
 pub(crate) fn smoke() -> Result<()> {
     allocations::run(&allocations::Options { calls: 200 })?;
+    instructions::rehearse()?;
     cpu::run(&cpu::Options {
         rounds: 1,
         calls: 500,
