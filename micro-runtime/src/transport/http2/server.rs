@@ -77,9 +77,10 @@ pub async fn serve(
         works: JoinSet::new(),
         gather: Gather::new(),
         yielded: false,
+        was_cut: false,
     };
     let closed = poll_fn(|cx| connection.turn(cx)).await;
-    if matches!(closed, Closed::Drained | Closed::Idle) {
+    if !connection.was_cut && matches!(closed, Closed::Drained | Closed::Idle) {
         let Connection { h2, keep, .. } = connection;
         drop(h2);
         if let Ok(io) = back.try_recv() {
@@ -147,6 +148,8 @@ struct Connection<'a> {
     gather: Gather,
     /// Whether the turn before was put off.
     yielded: bool,
+    /// Whether it was ended before its peer was done.
+    was_cut: bool,
 }
 
 // ===== impl Connection =====
@@ -254,6 +257,7 @@ impl Connection<'_> {
 
     /// Ends it at once: one attempt to say goodbye, nothing that waits.
     fn cut(&mut self, closed: Closed) -> Closed {
+        self.was_cut = true;
         self.fresh.clear();
         self.works.abort_all();
         self.h2.abrupt_shutdown(Reason::NO_ERROR);
