@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use crate::exchange::Io;
 pub(super) struct Task {
     waker: Mutex<Waker>,
     in_turn: AtomicBool,
+    /// The number of the turn.
+    turn: AtomicU64,
 }
 
 /// One of the reasons to wake a [`Task`]: raised by whoever wakes it, lowered by the task.
@@ -58,6 +60,9 @@ pub(super) struct Tap {
     heard: Arc<AtomicBool>,
     /// Where the byte stream goes when the engine drops it.
     back: Option<oneshot::Sender<Io>>,
+    /// The last turn in which there was nothing more to read. It is asked once a turn: `h2` would for each
+    /// request that it hands over.
+    dry: u64,
 }
 
 // ===== impl Task =====
@@ -67,6 +72,7 @@ impl Task {
         Arc::new(Task {
             waker: Mutex::new(Waker::noop().clone()),
             in_turn: AtomicBool::new(false),
+            turn: AtomicU64::new(0),
         })
     }
 
@@ -86,6 +92,7 @@ impl Task {
                 waker.clone_from(cx.waker());
             }
         }
+        self.turn.fetch_add(1, Ordering::Relaxed);
         self.in_turn.store(true, Ordering::SeqCst);
     }
 
@@ -183,6 +190,7 @@ impl Tap {
             task: Arc::clone(task),
             heard: Arc::new(AtomicBool::new(false)),
             back: None,
+            dry: u64::MAX,
         }
     }
 
@@ -216,9 +224,17 @@ impl AsyncRead for Tap {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let turn = self.task.turn.load(Ordering::Relaxed);
+        if self.dry == turn {
+            // The task's waker is with the byte stream already.
+            return Poll::Pending;
+        }
         let waker = self.task.waker();
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.io).poll_read(&mut Context::from_waker(&waker), buf);
+        if polled.is_pending() {
+            self.dry = turn;
+        }
         if buf.filled().len() > before {
             self.heard.store(true, Ordering::Relaxed);
         }
