@@ -89,6 +89,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) server: Server,
     pub(crate) workers: usize,
     pub(crate) spin: u64,
+    pub(crate) wait: bool,
     pub(crate) core: Core,
     pub(crate) under: Under<'a>,
 }
@@ -124,6 +125,9 @@ impl ServerProcess {
             .args(["--spin", &setup.spin.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
+        if setup.wait {
+            command.arg("--wait");
+        }
         if !matches!(setup.under, Under::Nothing) {
             command.arg("--patient");
         }

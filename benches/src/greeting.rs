@@ -14,19 +14,24 @@ pub(crate) const ANSWER: &str = "Hello World";
 #[derive(Clone, Debug)]
 pub(crate) struct Greeter {
     spin: u64,
+    wait: bool,
     answered: Arc<AtomicU64>,
 }
 
 impl Greeter {
-    /// One that burns `spin` steps of [`burn`] for each answer.
-    pub(crate) fn new(spin: u64) -> Greeter {
+    /// One that burns `spin` steps of [`burn`] for each answer, and waits first for other tasks if it is to.
+    pub(crate) fn new(spin: u64, wait: bool) -> Greeter {
         Greeter {
             spin,
+            wait,
             answered: Arc::default(),
         }
     }
 
-    pub(crate) fn greet(&self, name: &str) -> String {
+    pub(crate) async fn greet(&self, name: &str) -> String {
+        if self.wait {
+            tokio::task::yield_now().await;
+        }
         if self.spin > 0 {
             burn(self.spin);
         }

@@ -92,7 +92,7 @@ async fn answer(
         .ok_or("expected a message of five bytes or more")?;
     let request = proto::Request::decode(message)?;
     let response = proto::Response {
-        msg: greeter.greet(&request.name),
+        msg: greeter.greet(&request.name).await,
     };
 
     let mut head = Response::new(());

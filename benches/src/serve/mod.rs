@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Steps of arithmetic that each call burns
     #[arg(long, default_value_t = 0)]
     pub(crate) spin: u64,
+    /// Lets each call wait once, as for an answer from elsewhere: it cannot be done where it was read
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// Raises our server's bounds of time so far that they do not count: a profiler runs everything fifty times slower
     #[arg(long)]
     pub(crate) patient: bool,
@@ -84,7 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .enable_all()
         .build()?;
     let (listener, address) = listen(options.port)?;
-    let greeter = Greeter::new(options.spin);
+    let greeter = Greeter::new(options.spin, options.wait);
     println!("listening {address}");
     std::io::stdout().flush()?;
     // In a task, so that the workers do everything and the main thread only waits.

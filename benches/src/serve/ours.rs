@@ -16,7 +16,7 @@ struct Hello(Greeter);
 
 impl HelloHandler for Hello {
     async fn ping(&self, _ctx: Context, req: Request) -> micro_runtime::Result<Response> {
-        let msg = self.0.greet(&req.name);
+        let msg = self.0.greet(&req.name).await;
         Ok(Response { msg })
     }
 }

@@ -17,7 +17,7 @@ impl proto::hello_server::Hello for Hello {
         &self,
         request: Request<proto::Request>,
     ) -> Result<Response<proto::Response>, Status> {
-        let msg = self.0.greet(&request.into_inner().name);
+        let msg = self.0.greet(&request.into_inner().name).await;
         Ok(Response::new(proto::Response { msg }))
     }
 }

@@ -76,6 +76,7 @@ fn start(server: Server) -> Result<ServerProcess> {
         server,
         workers: 1,
         spin: 0,
+        wait: false,
         core: None,
         under: Under::Nothing,
     })
@@ -139,7 +140,12 @@ pub(crate) fn pair(options: &Pair) -> Result<()> {
         count: true,
     };
     let outcome = runtime.block_on(async {
-        let serving = tokio::spawn(serve::serve(server, listener, Greeter::new(0), false));
+        let serving = tokio::spawn(serve::serve(
+            server,
+            listener,
+            Greeter::new(0, false),
+            false,
+        ));
         let driving = tokio::spawn(load::drive(load));
         tokio::select! {
             served = serving => match served? {

@@ -52,6 +52,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                         server,
                         workers: 1,
                         spin: 0,
+                        wait: false,
                         core: cores.server,
                         under: Under::Nothing,
                     })?;

@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// What makes the calls
     #[arg(long, default_value = "h2load")]
     pub(crate) load: Driver,
+    /// Lets each call wait once in its handler
+    #[arg(long)]
+    pub(crate) wait: bool,
     /// Leaves the choice of cores to the system
     #[arg(long)]
     pub(crate) no_pin: bool,
@@ -36,10 +39,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     };
     let mut table = Comparison::new(
         format!(
-            "Server on one worker, {} in flight on one connection from {}, {} calls",
+            "Server on one worker, {} in flight on one connection from {}, {} calls{}",
             options.in_flight,
             options.load.name(),
-            options.calls
+            options.calls,
+            if options.wait {
+                ", each waits once"
+            } else {
+                ""
+            }
         ),
         &[Metric("server CPU µs/call", 2), Metric("calls/s", 0)],
     );
@@ -49,6 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 server,
                 workers: 1,
                 spin: 0,
+                wait: options.wait,
                 core: cores.server,
                 under: Under::Nothing,
             })?;

@@ -117,6 +117,7 @@ fn start(server: Server, under: Under<'_>) -> Result<ServerProcess> {
         server,
         workers: 1,
         spin: 0,
+        wait: false,
         core: None,
         under,
     })

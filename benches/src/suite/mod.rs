@@ -144,6 +144,10 @@ pub(crate) fn all() -> Result<()> {
     allocations::run(&defaults()?)?;
     instructions::run(&defaults()?)?;
     cpu::run(&defaults()?)?;
+    cpu::run(&cpu::Options {
+        wait: true,
+        ..defaults()?
+    })?;
     parallel::run(&defaults()?)?;
     clients::run(&defaults()?)
 }
@@ -152,13 +156,16 @@ pub(crate) fn all() -> Result<()> {
 pub(crate) fn smoke() -> Result<()> {
     allocations::run(&allocations::Options { calls: 200 })?;
     instructions::rehearse()?;
-    cpu::run(&cpu::Options {
-        rounds: 1,
-        calls: 500,
-        in_flight: 64,
-        load: Driver::Tonic,
-        no_pin: true,
-    })?;
+    for wait in [false, true] {
+        cpu::run(&cpu::Options {
+            rounds: 1,
+            calls: 500,
+            in_flight: 64,
+            load: Driver::Tonic,
+            wait,
+            no_pin: true,
+        })?;
+    }
     parallel::run(&parallel::Options {
         rounds: 1,
         calls: 128,

@@ -54,6 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
                 server,
                 workers: WORKERS,
                 spin,
+                wait: false,
                 core: None,
                 under: Under::Nothing,
             })?;

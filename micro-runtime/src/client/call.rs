@@ -183,10 +183,11 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
         WithResponse(self)
     }
 
-    fn poll_done(&mut self, cx: &mut Task<'_>) -> Poll<Result<Done>> {
+    /// `whole`: the reply is to come with its metadata.
+    fn poll_done(&mut self, cx: &mut Task<'_>, whole: bool) -> Poll<Result<Done>> {
         loop {
             match &mut self.state {
-                State::Start => self.start()?,
+                State::Start => self.start(whole)?,
                 State::Waiting(opened, kept) => {
                     let result = match opened.receiving.poll_single(kept, cx) {
                         Poll::Ready(result) => result.map_err(Ok),
@@ -223,7 +224,7 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
         }
     }
 
-    fn start(&mut self) -> Result<()> {
+    fn start(&mut self, whole: bool) -> Result<()> {
         self.state = State::Over;
         let plan = self.plan(self.target.settings().timeout)?;
         if !self.target.settings().interceptors.is_empty() {
@@ -252,7 +253,12 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
         };
         let body = self.encode(request)?;
         self.state = match plan.try_open(Some(body), true) {
-            Ok(opened) => State::Waiting(opened, None),
+            Ok(mut opened) => {
+                if !whole {
+                    opened.receiving.discard_metadata();
+                }
+                State::Waiting(opened, None)
+            }
             Err((plan, body)) => {
                 State::Slow(Box::pin(plan::unary(*plan, body.unwrap_or_default())))
             }
@@ -271,7 +277,7 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
     }
 
     pub(super) fn poll_response(&mut self, cx: &mut Task<'_>) -> Poll<Result<Response<Rsp>>> {
-        let done = ready!(self.poll_done(cx))?;
+        let done = ready!(self.poll_done(cx, true))?;
         let (message, about) = match done {
             Done::Reply(reply) => reply.into_parts(&self.method.response)?,
             Done::Outcome(outcome, about) => (message_of(outcome)?, about),
@@ -286,7 +292,7 @@ impl<Req: Send + 'static, Rsp: Send + 'static> sealed::Kind<Req, Rsp> for Unary 
     type Output = Rsp;
 
     fn poll(call: &mut Call<Req, Rsp, Unary>, cx: &mut Task<'_>) -> Poll<Result<Rsp>> {
-        Poll::Ready(match ready!(call.poll_done(cx))? {
+        Poll::Ready(match ready!(call.poll_done(cx, false))? {
             Done::Reply(reply) => reply.message(&call.method.response),
             Done::Outcome(outcome, _) => message_of(outcome),
         })

@@ -89,6 +89,8 @@ pub(super) struct Receiving {
     early: Option<Result<(), Status>>,
     headers: Option<Metadata>,
     trailers: Option<Metadata>,
+    /// Nobody will ask for the metadata of a success.
+    discard: bool,
     ended: bool,
 }
 
@@ -103,8 +105,14 @@ impl Receiving {
             early: None,
             headers: None,
             trailers: None,
+            discard: false,
             ended: false,
         }
+    }
+
+    /// Spares the metadata of a success, which nobody will ask for; that of an error is its status's.
+    pub(super) fn discard_metadata(&mut self) {
+        self.discard = true;
     }
 
     /// How the messages are written, known with the first one.
@@ -158,7 +166,9 @@ impl Receiving {
         if let Ok(content_type) = content_type {
             self.content_type = content_type;
         }
-        self.headers = Some(read_metadata(head));
+        if !self.discard || matches!(self.early, Some(Err(_))) {
+            self.headers = Some(read_metadata(head));
+        }
         Ok(())
     }
 
@@ -216,6 +226,9 @@ impl Receiving {
             };
         };
         let status = status_in(trailers);
+        if self.discard && matches!(status, Some(Ok(()))) {
+            return Ok(());
+        }
         let metadata = read_metadata(trailers);
         let result = match status {
             Some(Ok(())) => Ok(()),
