@@ -77,9 +77,10 @@ pub async fn serve(
         works: JoinSet::new(),
         gather: Gather::new(),
         yielded: false,
+        ended: false,
     };
     let closed = poll_fn(|cx| connection.turn(cx)).await;
-    if matches!(closed, Closed::Drained | Closed::Idle) {
+    if connection.ended && matches!(closed, Closed::Drained | Closed::Idle) {
         let Connection { h2, keep, .. } = connection;
         drop(h2);
         if let Ok(io) = back.try_recv() {
@@ -147,6 +148,8 @@ struct Connection<'a> {
     gather: Gather,
     /// Whether the turn before was put off.
     yielded: bool,
+    /// Whether the engine came to its end by itself, with its goodbyes said.
+    ended: bool,
 }
 
 // ===== impl Connection =====
@@ -193,7 +196,10 @@ impl Connection<'_> {
                     Poll::Ready(Some(Err(error))) => {
                         return Poll::Ready(self.keep.closed(Some(broken(&error))));
                     }
-                    Poll::Ready(None) => return Poll::Ready(self.keep.closed(None)),
+                    Poll::Ready(None) => {
+                        self.ended = true;
+                        return Poll::Ready(self.keep.closed(None));
+                    }
                     Poll::Pending => break,
                 }
             }

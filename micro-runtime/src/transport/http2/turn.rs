@@ -32,8 +32,8 @@ pub(super) struct Signal {
 /// Puts turns off, so that others who are ready to write do so first, and all of it leaves in one write.
 ///
 /// That is worth a write, some microseconds. Where those others compute for long between their writes, a turn
-/// would come late for it: so after a turn that came back late some are not put off, and twice as many after
-/// each further one.
+/// would come late for it: so after a turn that came back late some are not put off, twice as many after each
+/// further one, and half as many after each that came in time.
 #[derive(Debug)]
 pub(super) struct Gather {
     /// When the turn was put off.
@@ -165,7 +165,7 @@ impl Gather {
                 self.skip = self.next;
                 self.next = (self.next * 2).min(MOST);
             } else {
-                self.next = FEWEST;
+                self.next = (self.next / 2).max(FEWEST);
             }
             return false;
         }
