@@ -10,6 +10,7 @@ crate::on_every_engine! {
     ten_thousand_replies_dropped_early
     tiny_messages_to_a_slow_client
     tiny_messages_to_a_slow_server
+    empty_pieces
 }
 
 async fn ten_thousand_replies_dropped_early(rig: &dyn Rig) {
@@ -119,4 +120,31 @@ async fn tiny_messages_to_a_slow_server(rig: &dyn Rig) {
     outgoing.data(Bytes::new(), true).unwrap();
     let total = whole(&mut reply).await.map(|reply| reply.1);
     assert_eq!(total, Ok((TINY * 6).to_string().into_bytes()));
+}
+
+async fn empty_pieces(rig: &dyn Rig) {
+    // Sent as frames, a hundred of them would end the connection: h2 takes no more in its life.
+    let pair = rig
+        .pair(app(|mut exchange: Exchange| async move {
+            let (data, _) = rest(&mut exchange.body).await.unwrap();
+            let mut reply = exchange.reply;
+            reply.head(ok(), false).unwrap();
+            reply.data(Bytes::new(), false).unwrap();
+            reply.data(data.into(), false).unwrap();
+            reply.data(Bytes::new(), false).unwrap();
+            reply.data(Bytes::new(), true).unwrap();
+        }))
+        .await;
+    for n in 0..300u32 {
+        let body: &'static str = if n % 2 == 0 { "" } else { "x" };
+        let first = Some(Bytes::from_static(body.as_bytes()));
+        let (mut outgoing, mut reply) = pair
+            .connection
+            .try_open(crate::kit::request("/"), first, false)
+            .unwrap();
+        outgoing.data(Bytes::new(), false).unwrap();
+        outgoing.data(Bytes::new(), true).unwrap();
+        let reply = whole(&mut reply).await.unwrap();
+        assert_eq!(reply.1, body.as_bytes());
+    }
 }

@@ -267,7 +267,8 @@ impl Dialled for Client {
             Ok(slot) => slot,
             Err(why) => return Err(NotOpened { why, head, first }),
         };
-        let opened = match shared.open(&head, end && first.is_none()) {
+        let empty = first.as_ref().is_none_or(Bytes::is_empty);
+        let opened = match shared.open(&head, end && empty) {
             Ok(Some(opened)) => opened,
             Ok(None) => {
                 let why = shared.gauge.refusal().unwrap_or(NotOpenedWhy::Closed);
@@ -285,7 +286,7 @@ impl Dialled for Client {
                 return Err(NotOpened { why, head, first });
             }
         };
-        if let Some(bytes) = first {
+        if let Some(bytes) = first.filter(|_| !empty) {
             // It fails only if the stream was closed meanwhile; the reply's half says why.
             let _ = stream.send_data(bytes, end);
         }

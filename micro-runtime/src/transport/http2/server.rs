@@ -77,10 +77,10 @@ pub async fn serve(
         works: JoinSet::new(),
         gather: Gather::new(),
         yielded: false,
-        was_cut: false,
+        ended: false,
     };
     let closed = poll_fn(|cx| connection.turn(cx)).await;
-    if !connection.was_cut && matches!(closed, Closed::Drained | Closed::Idle) {
+    if connection.ended && matches!(closed, Closed::Drained | Closed::Idle) {
         let Connection { h2, keep, .. } = connection;
         drop(h2);
         if let Ok(io) = back.try_recv() {
@@ -148,8 +148,8 @@ struct Connection<'a> {
     gather: Gather,
     /// Whether the turn before was put off.
     yielded: bool,
-    /// Whether it was ended before its peer was done.
-    was_cut: bool,
+    /// Whether the engine came to its end by itself, with its goodbyes said.
+    ended: bool,
 }
 
 // ===== impl Connection =====
@@ -196,7 +196,10 @@ impl Connection<'_> {
                     Poll::Ready(Some(Err(error))) => {
                         return Poll::Ready(self.keep.closed(Some(broken(&error))));
                     }
-                    Poll::Ready(None) => return Poll::Ready(self.keep.closed(None)),
+                    Poll::Ready(None) => {
+                        self.ended = true;
+                        return Poll::Ready(self.keep.closed(None));
+                    }
                     Poll::Pending => break,
                 }
             }
@@ -257,7 +260,6 @@ impl Connection<'_> {
 
     /// Ends it at once: one attempt to say goodbye, nothing that waits.
     fn cut(&mut self, closed: Closed) -> Closed {
-        self.was_cut = true;
         self.fresh.clear();
         self.works.abort_all();
         self.h2.abrupt_shutdown(Reason::NO_ERROR);
