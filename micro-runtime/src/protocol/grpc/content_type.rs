@@ -90,6 +90,19 @@ impl ContentType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_or_refused(header in any::<Vec<u8>>(), behind in ".{0,8}") {
+            let _ = ContentType::parse(Some(&header));
+            let ours = format!("application/grpc{behind}");
+            if let Ok(found) = ContentType::parse(Some(ours.as_bytes())) {
+                let header = found.header();
+                prop_assert_eq!(ContentType::parse(Some(header.as_bytes())), Ok(found));
+            }
+        }
+    }
 
     #[test]
     fn reads_headers() {

@@ -58,6 +58,18 @@ pub(crate) fn write(metadata: &Metadata, fields: &mut OutFields) {
 mod tests {
     use super::*;
     use crate::exchange::Verb;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_header_is_metadata_or_left_out(name in "[a-z0-9:-]{1,12}", value in any::<Vec<u8>>()) {
+            let mut head = Head::request(Verb::Post, "/a/B", "", 64);
+            head.field(&name, &value);
+            let metadata = read_request(&head.build());
+            // A list of binary values may come in one header.
+            prop_assert!(metadata.len() <= 1 || name.ends_with("-bin"));
+        }
+    }
 
     #[test]
     fn binary_values_are_decoded_with_or_without_padding() {

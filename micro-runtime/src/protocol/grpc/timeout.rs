@@ -62,6 +62,23 @@ pub(crate) fn parse_go(text: &[u8]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_time_or_an_error(text in any::<Vec<u8>>()) {
+            if let Ok(time) = parse(&text) {
+                prop_assert!(time <= Duration::from_secs(99_999_999 * 3600));
+            }
+            let _ = parse_go(&text);
+        }
+
+        #[test]
+        fn what_is_written_is_read_again(nanos in any::<u64>()) {
+            let time = Duration::from_nanos(nanos);
+            prop_assert!(parse(&format(time)).unwrap() >= time);
+        }
+    }
 
     #[test]
     fn reads_each_unit() {
