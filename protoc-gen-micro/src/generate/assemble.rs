@@ -4,8 +4,10 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Attribute, Item, parse_quote};
 
+use super::include::Hosted;
 use super::messages::quietly;
 use super::package::Package;
+use super::repair::{has_html, host, repair};
 use crate::diagnostic::Diagnostic;
 
 /// The first line of every file. No date: the same input gives the same bytes.
@@ -15,7 +17,8 @@ pub(crate) const HEADER: &str = concat!(
     ". Do not edit."
 );
 
-/// Puts a file together: what prost-build wrote, then what was made here.
+/// Puts a file together: what prost-build wrote, with the packages in its messages' modules, then what was made
+/// here.
 ///
 /// # Errors
 /// If the messages are no Rust, although their attributes are.
@@ -23,6 +26,7 @@ pub(crate) fn file(
     package: &Package<'_>,
     messages: &str,
     rest: TokenStream,
+    hosted: &[Hosted],
     runtime: &syn::Path,
 ) -> Result<String, Diagnostic> {
     let mut file = syn::parse_file(messages).map_err(|error| {
@@ -32,6 +36,8 @@ pub(crate) fn file(
             package.name()
         ))
     })?;
+    repair(&mut file.items);
+    host(&mut file.items, hosted)?;
     let deprecated = messages.contains("#[deprecated]");
     for item in &mut file.items {
         allow(item, deprecated);
@@ -43,6 +49,11 @@ pub(crate) fn file(
         ))
     })?;
     file.items.extend(rest.items.into_iter().map(|mut item| {
+        let html = has_html(&item);
+        if let (Item::Mod(item), true) = (&mut item, html) {
+            item.attrs
+                .push(parse_quote!(#[allow(rustdoc::invalid_html_tags)]));
+        }
         if let Item::Impl(item) = &mut item {
             let allow: Attribute = parse_quote!(#[allow(clippy::all, clippy::pedantic)]);
             item.attrs.insert(0, allow);
@@ -70,8 +81,9 @@ pub(crate) fn file(
 }
 
 /// Lets users deny what generated messages cannot keep to: their names and comments are the proto's, and
-/// which of them are used is the user's.
+/// which of them are used is the user's. Angle brackets in comments need not be HTML.
 fn allow(item: &mut Item, deprecated: bool) {
+    let rustdoc = has_html(item).then(|| quote!(, rustdoc::invalid_html_tags));
     let attributes = match item {
         Item::Struct(item) => &mut item.attrs,
         Item::Enum(item) => &mut item.attrs,
@@ -81,7 +93,7 @@ fn allow(item: &mut Item, deprecated: bool) {
     };
     let deprecated = deprecated.then(|| quote!(deprecated,));
     let allow: Attribute = parse_quote! {
-        #[allow(#deprecated dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+        #[allow(#deprecated dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic #rustdoc)]
     };
     // Below the comment, above what was there.
     let is_doc = |attribute: &Attribute| attribute.path().is_ident("doc");

@@ -1,6 +1,7 @@
 //! From a request to files: the one pure function behind the plugin and the builder.
 
 mod assemble;
+mod boxes;
 mod check;
 mod descriptors;
 mod externs;
@@ -10,6 +11,8 @@ mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
+mod prepare;
+mod repair;
 mod services;
 mod symbols;
 mod types;
@@ -20,6 +23,7 @@ use std::collections::HashMap;
 use prost::Message;
 use prost::bytes::Bytes;
 
+use self::include::{Hosted, Tree};
 use self::messages::{Configure, Messages};
 use self::names::RustNames;
 use self::package::Package;
@@ -97,14 +101,18 @@ pub(crate) fn run(
         findings.sort();
         return Err(Error::refused(findings));
     }
-    let protos = files.iter().map(|file| file.proto.clone()).collect();
+    let protos = prepare::all(&files, &types, &symbols.plain_enums);
     let messages = Messages::generate(protos, options, &extern_path, configure)?;
 
     let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
     let mut generated = Vec::new();
     let mut findings = Vec::new();
+    let mut tree = Tree::new(&packages, &symbols.hosts, options);
     for package in packages.iter().filter(|package| package.written) {
-        match write(package, &by_name, &types, &symbols, &messages, options) {
+        let hosted = tree.hosted(package, options);
+        match write(
+            package, &hosted, &by_name, &types, &symbols, &messages, options,
+        ) {
             Ok(content) => generated.push(GeneratedFile {
                 name: package.file_name(options),
                 content,
@@ -118,7 +126,7 @@ pub(crate) fn run(
     if let Some(name) = &options.include_file {
         generated.push(GeneratedFile {
             name: name.clone(),
-            content: include::emit(&packages, options),
+            content: tree.include_file(),
         });
     }
     generated.sort_by(|a, b| a.name.cmp(&b.name));
@@ -133,6 +141,7 @@ pub(crate) fn run(
 /// The file of one package.
 fn write(
     package: &Package<'_>,
+    hosted: &[Hosted],
     files: &HashMap<&str, &File>,
     types: &Types<'_>,
     symbols: &Symbols,
@@ -175,7 +184,7 @@ fn write(
     if options.file_descriptor_set {
         rest.extend(descriptors::emit(package, files)?);
     }
-    assemble::file(package, text, rest, rust.runtime())
+    assemble::file(package, text, rest, hosted, rust.runtime())
 }
 
 /// The plain leading comment of each rpc of the service with this index.

@@ -18,6 +18,7 @@ use self::method::Rpc;
 use self::names::ServiceNames;
 use self::shape::Shapes;
 use super::names::ident;
+use super::repair::safe_doc;
 use super::types::{PackageNames, Types};
 use crate::options::Options;
 
@@ -119,12 +120,13 @@ fn docs(comments: Option<&prost_build::Comments>, otherwise: &str) -> TokenStrea
         };
         attached.append_with_indent(0, &mut text);
     }
-    let mut lines: Vec<&str> = text
+    let mut lines: Vec<String> = text
         .lines()
         .map(|line| line.strip_prefix("///").unwrap_or(line))
+        .map(|line| safe_doc(line).unwrap_or_else(|| line.to_owned()))
         .collect();
     if lines.iter().all(|line| line.trim().is_empty()) {
-        lines = vec![otherwise];
+        lines = vec![otherwise.to_owned()];
     }
     quote! { #(#[doc = #lines])* }
 }
