@@ -108,7 +108,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn run(case: &Case) -> TestResult<Generated> {
     let (own, ext) = (folder(case.name), folder("ext"));
-    let request = common::request(&[&own, &ext], case.files, case.parameter)?;
+    let request = common::raw_request(&[&own, &ext], case.files, case.parameter)?;
     Ok(generate(&request.encode_to_vec())?)
 }
 
@@ -193,7 +193,7 @@ fn every_generated_file_is_rust() -> TestResult {
 fn equal_requests_give_equal_files_whatever_the_order() -> TestResult {
     for case in CASES {
         let (own, ext) = (folder(case.name), folder("ext"));
-        let mut request = common::request(&[&own, &ext], case.files, case.parameter)?;
+        let mut request = common::raw_request(&[&own, &ext], case.files, case.parameter)?;
         let first = generate(&request.encode_to_vec())?;
         assert_eq!(first, generate(&request.encode_to_vec())?, "{}", case.name);
         request.file_to_generate.reverse();
