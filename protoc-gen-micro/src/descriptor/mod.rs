@@ -1,10 +1,12 @@
 //! What protoc sends: read, checked, and made ready for prost-build.
 
+mod http;
 mod lower;
 mod request;
 mod source;
 mod wire;
 
+pub(crate) use http::{Binding, HTTP, HttpOption, http_options};
 pub(crate) use lower::lower;
 pub(crate) use request::{File, Request};
 pub(crate) use source::{comment, line};
