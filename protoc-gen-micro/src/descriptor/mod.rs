@@ -2,12 +2,14 @@
 
 mod editions;
 mod features;
+mod http;
 mod lower;
 mod request;
 mod source;
 mod wire;
 
 pub(crate) use features::{MAXIMUM_EDITION, MINIMUM_EDITION};
+pub(crate) use http::{Binding, HTTP, HttpOption, http_options};
 pub(crate) use lower::lower;
 pub(crate) use request::{File, Request};
 pub(crate) use source::{comment, line};
