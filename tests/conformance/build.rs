@@ -20,6 +20,5 @@ fn main() -> Result<(), protoc_gen_micro::BuildError> {
         return Ok(());
     };
     println!("cargo::rustc-cfg=has_protos");
-    protoc_gen_micro::compile_protos(FILES.map(|file| folder.join(file)), [folder.clone()])
-        .map(drop)
+    protoc_gen_micro::compile_protos(FILES.map(|file| folder.join(file)), [&folder]).map(drop)
 }
