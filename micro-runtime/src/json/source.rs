@@ -61,6 +61,8 @@ pub(super) enum Token<'s> {
 /// not, the reader asks for the text ([`JsonError::inexact`]) and is called again from the start, with every number
 /// as text: serde_json can only give either.
 pub(super) fn drive(json: &[u8], read: &mut OnElement<'_>) -> Result<()> {
+    // Of bytes, serde_json checks those that are read; what is skipped has to be UTF-8, too.
+    let json = std::str::from_utf8(json).map_err(JsonError::syntax)?;
     match drive_once(json, false, read) {
         Err(error) if error.is_inexact() => drive_once(json, true, read),
         result => result,
@@ -68,8 +70,8 @@ pub(super) fn drive(json: &[u8], read: &mut OnElement<'_>) -> Result<()> {
 }
 
 /// As [`drive`], once. With `exact` every number that is read as a scalar comes as text.
-pub(super) fn drive_once(json: &[u8], exact: bool, read: &mut OnElement<'_>) -> Result<()> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+pub(super) fn drive_once(json: &str, exact: bool, read: &mut OnElement<'_>) -> Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
     // Its limit of 127 counts lists, too, so that a hundred messages in repeated fields would not pass. Ours counts
     // messages, and every list and object inside of a `Value`; skipping does not recurse.
     deserializer.disable_recursion_limit();
