@@ -129,11 +129,11 @@ fn folder(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn request(case: &Case) -> TestResult<common::Request> {
+fn request(case: &Case) -> TestResult<common::RawRequest> {
     let (own, ext) = (folder(case.name), folder("ext"));
     // Where google/api/annotations.proto is.
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
-    common::request(&[&own, &ext, &shared], case.files, case.parameter)
+    common::raw_request(&[&own, &ext, &shared], case.files, case.parameter)
 }
 
 fn run(case: &Case) -> TestResult<Generated> {

@@ -110,8 +110,8 @@ impl ServiceContext<'_> {
     }
 }
 
-/// Doc attributes of a proto comment; a line's own if there is none.
-fn docs(comments: Option<&prost_build::Comments>, otherwise: &str) -> TokenStream {
+/// Doc attributes of a proto comment (or of a line of ours, if there is none), and of what there is to add.
+fn docs(comments: Option<&prost_build::Comments>, otherwise: &str, more: &[String]) -> TokenStream {
     let mut text = String::new();
     if let Some(comments) = comments {
         // Detached comments belong to no item. What is left is printed as prost-build prints it for messages:
@@ -129,5 +129,30 @@ fn docs(comments: Option<&prost_build::Comments>, otherwise: &str) -> TokenStrea
     if lines.iter().all(|line| line.trim().is_empty()) {
         lines = vec![otherwise];
     }
-    quote! { #(#[doc = #lines])* }
+    while lines.last().is_some_and(|line| line.trim().is_empty()) {
+        lines.pop();
+    }
+    // A paragraph of its own: a comment may end in a list or a code block.
+    let more = more
+        .iter()
+        .flat_map(|text| std::iter::once(String::new()).chain(wrap(text)));
+    quote! { #(#[doc = #lines])* #(#[doc = #more])* }
+}
+
+/// The most characters in a line of documentation, so that it ends where prettyplease breaks code.
+const WIDTH: usize = 80;
+
+/// A paragraph's lines, each behind the space that follows `///`.
+fn wrap(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
 }

@@ -69,9 +69,8 @@ impl<'a> Shapes<'a> {
             let kind = self.types.go_name(message);
             let fields = self.fields(message, LEVELS);
             let comment = self.annotations.comment(message.trim_start_matches('.'));
-            let comment = (!comment.is_empty()).then(|| quote!(.comment(#comment)));
             quote! {
-                static #name: Shape = Shape::new(#kind, #kind, &[#(#fields),*]) #comment;
+                static #name: Shape = Shape::message(#kind, #comment, &[#(#fields),*]);
             }
         });
         quote! { #(#statics)* }
@@ -94,7 +93,10 @@ impl<'a> Shapes<'a> {
                 } else {
                     Vec::new()
                 };
-                quote! { Shape::new(#name, #kind, &[#(#fields),*]) }
+                match fields.as_slice() {
+                    [] => quote! { Shape::field(#name, #kind) },
+                    fields => quote! { Shape::nested(#name, #kind, &[#(#fields),*]) },
+                }
             })
             .collect()
     }
