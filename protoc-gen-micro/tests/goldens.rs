@@ -129,11 +129,11 @@ fn folder(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn request(case: &Case) -> TestResult<common::RawRequest> {
+fn request(case: &Case) -> TestResult<common::Request> {
     let (own, ext) = (folder(case.name), folder("ext"));
     // Where google/api/annotations.proto is.
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
-    common::raw_request(&[&own, &ext, &shared], case.files, case.parameter)
+    common::request(&[&own, &ext, &shared], case.files, case.parameter)
 }
 
 fn run(case: &Case) -> TestResult<Generated> {
