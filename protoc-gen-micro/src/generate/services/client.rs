@@ -4,16 +4,16 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::method::{Kind, Rpc};
-use super::{ServiceContext, docs};
+use super::{Service, docs};
 use crate::generate::names::ident;
 
 /// The client and the function that makes one.
-pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
+pub(crate) fn emit(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let client = ident(&service.names.client);
     let new = ident(&service.names.new);
     let full_name = service.full_name;
     let doc = docs(
-        service.docs.map(|service| &service.comments),
+        service.docs,
         &format!(" The service `{full_name}`, as its clients call it."),
         &about(service, rpcs),
     );
@@ -22,7 +22,7 @@ pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStrea
         &format!(" A client of the service `{full_name}` that is registered as `name`."),
         &["Nothing is looked up or connected before a call is made.".to_owned()],
     );
-    let deprecated = service.deprecated().then(|| quote!(#[deprecated]));
+    let deprecated = service.deprecated.then(|| quote!(#[deprecated]));
     let methods = (!rpcs.is_empty()).then(|| {
         let methods = rpcs.iter().map(method);
         quote! {
@@ -61,7 +61,7 @@ fn method(rpc: &Rpc<'_>) -> TokenStream {
     let call = rpc.kind.function();
     let doc = docs(
         rpc.docs,
-        &format!(" Calls the rpc `{}`.", rpc.proto.name()),
+        &format!(" Calls the rpc `{}`.", rpc.name),
         &how_to(rpc),
     );
     let deprecated = rpc.deprecated().then(|| quote!(#[deprecated]));
@@ -79,7 +79,7 @@ fn method(rpc: &Rpc<'_>) -> TokenStream {
 }
 
 /// What a client's documentation says beside the proto's comment.
-fn about(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> Vec<String> {
+fn about(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> Vec<String> {
     let new = &service.names.new;
     let mut paragraphs = vec![format!(
         "A client of `{}`, made by [`{new}`]. Clones are cheap and share their connections.",

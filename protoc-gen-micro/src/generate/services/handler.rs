@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 
 use super::method::{Kind, Rpc};
-use super::{ServiceContext, docs};
+use super::{Service, docs};
 use crate::generate::names::ident;
 
 /// How many rpcs the compiler lists to who registers something that is no handler; a service may have
@@ -12,12 +12,12 @@ use crate::generate::names::ident;
 const LISTED: usize = 20;
 
 /// The trait, its implementation for shared handlers, and the function that registers one.
-pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
+pub(crate) fn emit(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let handler = ident(&service.names.handler);
     let register = ident(&service.names.register);
     let full_name = service.full_name;
     let doc = docs(
-        service.docs.map(|service| &service.comments),
+        service.docs,
         &format!(" The service `{full_name}`, as its server implements it."),
         &about(service, rpcs),
     );
@@ -26,7 +26,7 @@ pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStrea
     let methods = rpcs.iter().zip(&signatures).map(|(rpc, signature)| {
         let doc = docs(
             rpc.docs,
-            &format!(" Answers the rpc `{}`.", rpc.proto.name()),
+            &format!(" Answers the rpc `{}`.", rpc.name),
             &how_to(rpc),
         );
         quote! { #doc #signature; }
@@ -120,7 +120,7 @@ fn arguments(kind: Kind) -> TokenStream {
 }
 
 /// What the compiler says where something that is no handler is registered: what there is to write.
-fn diagnostic(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
+fn diagnostic(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let handler = &service.names.handler;
     let message = format!(
         "`{{Self}}` is no handler of the service `{}`",
@@ -158,7 +158,7 @@ fn diagnostic(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
 }
 
 /// What a handler's documentation says beside the proto's comment.
-fn about(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> Vec<String> {
+fn about(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> Vec<String> {
     let register = &service.names.register;
     let mut text = format!(
         "A handler of `{}`: implement it, and add it to a server with [`{register}`].",
