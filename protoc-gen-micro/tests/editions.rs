@@ -12,7 +12,7 @@ use protoc_gen_micro::{Generated, generate};
 /// What is generated for one file.
 fn generated(text: &str) -> TestResult<Generated> {
     let folder = protos(&[("same.proto", text)])?;
-    let request = common::raw_request(&[folder.path()], &["same.proto"], "")?;
+    let request = common::request(&[folder.path()], &["same.proto"], "")?;
     Ok(generate(&request.encode_to_vec())?)
 }
 

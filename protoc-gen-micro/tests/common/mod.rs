@@ -5,10 +5,28 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use prost::Message;
-use prost_types::compiler::CodeGeneratorRequest;
 
 /// What every test returns.
 pub(crate) type TestResult<T = ()> = Result<T, Box<dyn Error>>;
+
+/// `google.protobuf.compiler.CodeGeneratorRequest`, its files as protoc encoded them: prost-types drops the options
+/// that it does not know.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Request {
+    #[prost(string, repeated, tag = "1")]
+    pub(crate) file_to_generate: Vec<String>,
+    #[prost(string, optional, tag = "2")]
+    pub(crate) parameter: Option<String>,
+    #[prost(bytes = "vec", repeated, tag = "15")]
+    pub(crate) proto_file: Vec<Vec<u8>>,
+}
+
+/// `google.protobuf.FileDescriptorSet`, its files still encoded.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Set {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    file: Vec<Vec<u8>>,
+}
 
 /// A folder with these .proto files.
 #[allow(dead_code, reason = "not every test binary writes files of its own")]
@@ -34,31 +52,9 @@ pub(crate) fn protoc(includes: &[&Path]) -> TestResult<Command> {
     Ok(command)
 }
 
-/// `CodeGeneratorRequest` with its files as protoc wrote them: prost-types would lose the editions and their features.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct RawRequest {
-    #[prost(string, repeated, tag = "1")]
-    pub(crate) file_to_generate: Vec<String>,
-    #[prost(string, optional, tag = "2")]
-    pub(crate) parameter: Option<String>,
-    #[prost(bytes = "vec", repeated, tag = "15")]
-    pub(crate) proto_file: Vec<Vec<u8>>,
-}
-
-/// `FileDescriptorSet` with its files as protoc wrote them.
-#[derive(Clone, PartialEq, Message)]
-struct RawSet {
-    #[prost(bytes = "vec", repeated, tag = "1")]
-    file: Vec<Vec<u8>>,
-}
-
-/// The request for these files (as imports name them), with this parameter, as protoc sends it.
+/// The request for these files (as imports name them), with this parameter.
 #[allow(dead_code, reason = "not every test binary makes requests")]
-pub(crate) fn raw_request(
-    includes: &[&Path],
-    files: &[&str],
-    parameter: &str,
-) -> TestResult<RawRequest> {
+pub(crate) fn request(includes: &[&Path], files: &[&str], parameter: &str) -> TestResult<Request> {
     let scratch = tempfile::tempdir()?;
     let set: PathBuf = scratch.path().join("set.pb");
     let output = protoc(includes)?
@@ -69,23 +65,10 @@ pub(crate) fn raw_request(
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
-    let set = RawSet::decode(std::fs::read(&set)?.as_slice())?;
-    Ok(RawRequest {
+    let set = Set::decode(std::fs::read(&set)?.as_slice())?;
+    Ok(Request {
         file_to_generate: files.iter().map(|file| (*file).to_owned()).collect(),
         parameter: Some(parameter.to_owned()),
         proto_file: set.file,
     })
-}
-
-/// The same, decoded: not for files of an edition.
-#[allow(dead_code, reason = "not every test binary makes requests")]
-pub(crate) fn request(
-    includes: &[&Path],
-    files: &[&str],
-    parameter: &str,
-) -> TestResult<CodeGeneratorRequest> {
-    let request = raw_request(includes, files, parameter)?;
-    Ok(CodeGeneratorRequest::decode(
-        request.encode_to_vec().as_slice(),
-    )?)
 }
