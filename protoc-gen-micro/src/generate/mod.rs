@@ -23,11 +23,11 @@ use prost::bytes::Bytes;
 use self::messages::{Configure, Messages};
 use self::names::RustNames;
 use self::package::Package;
-use self::services::ServiceContext;
+use self::services::{Annotations, ServiceContext};
 use self::symbols::{Symbols, full_name};
 use self::types::Types;
 pub(crate) use self::types::matches;
-use crate::descriptor::{File, RawRequest, Request, comment, lower};
+use crate::descriptor::{File, RawRequest, Request, lower};
 use crate::diagnostic::{Diagnostic, Error};
 use crate::options::Options;
 use crate::parameters;
@@ -100,11 +100,20 @@ pub(crate) fn run(
     let protos = files.iter().map(|file| file.proto.clone()).collect();
     let messages = Messages::generate(protos, options, &extern_path, configure)?;
 
+    let mut annotations = Annotations::read(&packages, &files, &types, options);
     let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
     let mut generated = Vec::new();
     let mut findings = Vec::new();
     for package in packages.iter().filter(|package| package.written) {
-        match write(package, &by_name, &types, &symbols, &messages, options) {
+        match write(
+            package,
+            &by_name,
+            &types,
+            &symbols,
+            &annotations,
+            &messages,
+            options,
+        ) {
             Ok(content) => generated.push(GeneratedFile {
                 name: package.file_name(options),
                 content,
@@ -124,6 +133,7 @@ pub(crate) fn run(
     generated.sort_by(|a, b| a.name.cmp(&b.name));
     let mut warnings = gaps::find(&packages, &types, options);
     warnings.append(&mut symbols.warnings);
+    warnings.append(&mut annotations.warnings);
     Ok(Generated {
         files: generated,
         warnings,
@@ -136,13 +146,14 @@ fn write(
     files: &HashMap<&str, &File>,
     types: &Types<'_>,
     symbols: &Symbols,
+    annotations: &Annotations,
     messages: &Messages,
     options: &Options,
 ) -> Result<String, Diagnostic> {
     let rust = types.seen_from(&package.modules);
     let mut rest = TokenStream::new();
     for file in &package.files {
-        for (index, proto) in (0..).zip(&file.proto.service) {
+        for proto in &file.proto.service {
             let full_name = full_name(file.proto.package(), proto.name());
             let Some(names) = symbols.services.get(&full_name) else {
                 continue;
@@ -156,7 +167,7 @@ fn write(
                 full_name: &full_name,
                 names,
                 docs,
-                comments: &method_comments(file, index),
+                annotations,
                 types,
                 rust,
                 options,
@@ -176,34 +187,4 @@ fn write(
         rest.extend(descriptors::emit(package, files)?);
     }
     assemble::file(package, text, rest, rust.runtime())
-}
-
-/// The plain leading comment of each rpc of the service with this index.
-fn method_comments(file: &File, service: i32) -> Vec<String> {
-    let Some(service_proto) = usize::try_from(service)
-        .ok()
-        .and_then(|index| file.proto.service.get(index))
-    else {
-        return Vec::new();
-    };
-    let mut comments = vec![String::new(); service_proto.method.len()];
-    for location in file
-        .proto
-        .source_code_info
-        .iter()
-        .flat_map(|info| &info.location)
-    {
-        // FileDescriptorProto: 6 is `service`; ServiceDescriptorProto: 2 is `method`.
-        if let [6, of, 2, method] = *location.path.as_slice() {
-            let slot = usize::try_from(method)
-                .ok()
-                .and_then(|method| comments.get_mut(method));
-            if let (true, Some(slot), Some(text)) =
-                (of == service, slot, &location.leading_comments)
-            {
-                *slot = comment(text);
-            }
-        }
-    }
-    comments
 }
