@@ -189,7 +189,7 @@ impl<'a> JsonReader<'a> {
 
     /// Reads a value that is no container.
     pub(super) fn scalar(&mut self) -> Result<Token<'_>> {
-        self.source.read(None, None)
+        self.source.scalar()
     }
 
     /// Reads a list; `Null` if there is none.
