@@ -15,7 +15,6 @@ pub(crate) fn lower(file: &mut FileDescriptorProto) {
             pack(message);
         }
     }
-    complete_locations(file);
 }
 
 /// Says `packed` where proto3 implies it: prost-build takes a repeated scalar with *any* option (such as
@@ -46,7 +45,7 @@ fn is_packable(field: &FieldDescriptorProto) -> bool {
 /// prost-build looks the location of each item up and panics where there is none, which is what an incomplete
 /// `SourceCodeInfo` (of a tool other than protoc) comes to. A carriage return alone is an error in a Rust
 /// doc comment.
-fn complete_locations(file: &mut FileDescriptorProto) {
+pub(crate) fn complete_locations(file: &mut FileDescriptorProto) {
     let Some(info) = &mut file.source_code_info else {
         return;
     };
@@ -205,7 +204,7 @@ mod tests {
             }),
             ..FileDescriptorProto::default()
         };
-        lower(&mut file);
+        complete_locations(&mut file);
         let info = file.source_code_info.unwrap_or_default();
         let paths: Vec<&[i32]> = info
             .location

@@ -3,9 +3,11 @@
 mod lower;
 mod request;
 mod source;
+mod stream;
 mod wire;
 
-pub(crate) use lower::lower;
+pub(crate) use lower::{complete_locations, lower};
 pub(crate) use request::{File, Request};
-pub(crate) use source::{comment, line};
+pub(crate) use source::comment;
+pub(crate) use stream::read_request;
 pub(crate) use wire::{FileWithoutSource, RawFileSet, RawRequest, Response, ResponseFile};

@@ -1,13 +1,14 @@
 //! [`Request`]: the files of a run, decoded.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use prost::Message;
 use prost::bytes::Bytes;
-use prost_types::FileDescriptorProto;
+use prost_types::{FileDescriptorProto, SourceCodeInfo};
 
 use super::source;
-use super::wire::{FileExtra, RawRequest};
+use super::wire::{FileExtra, FileSource, RawRequest};
 use crate::diagnostic::{Diagnostic, Error};
 
 /// All files of a run: those to generate for, and what they import.
@@ -20,12 +21,15 @@ pub(crate) struct Request {
 /// One file.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// Its descriptor.
+    /// Its descriptor, without `source_code_info`: that is most of a large run's memory, and is needed of a few
+    /// files at a time.
     pub(crate) proto: FileDescriptorProto,
     /// The same, encoded, with the options that prost-types does not know.
     pub(crate) raw: Bytes,
     /// Whether code was asked for, as opposed to being imported.
     pub(crate) target: bool,
+    /// Comments and positions, once a finding has asked for a line.
+    source: OnceLock<Option<SourceCodeInfo>>,
 }
 
 // ===== impl Request =====
@@ -50,11 +54,13 @@ impl Request {
             diagnostics.extend(unsupported_syntax(&proto, extra.edition));
             // An empty package is no package: prost-build would look for `..Message`.
             proto.package = proto.package.filter(|package| !package.is_empty());
+            proto.source_code_info = None;
             let target = targets.contains(proto.name());
             files.push(File {
                 proto,
                 raw: bytes,
                 target,
+                source: OnceLock::new(),
             });
         }
         for name in &targets {
@@ -71,6 +77,23 @@ impl Request {
         files.sort_by(|a, b| a.proto.name().cmp(b.proto.name()));
         files.dedup_by(|a, b| a.proto.name() == b.proto.name());
         Ok(Request { files })
+    }
+}
+
+// ===== impl File =====
+
+impl File {
+    /// Its comments and positions, decoded anew.
+    pub(crate) fn source_code_info(&self) -> Option<SourceCodeInfo> {
+        // The same bytes were decoded before: there is no error.
+        let source = FileSource::decode(self.raw.clone()).unwrap_or_default();
+        source.source_code_info
+    }
+
+    /// The line, counted from 1, of the item at `path` (field numbers and indexes down the descriptor's tree).
+    pub(crate) fn line(&self, path: &[i32]) -> Option<u32> {
+        let source = self.source.get_or_init(|| self.source_code_info());
+        source::line_in(source.as_ref()?, path)
     }
 }
 
