@@ -40,6 +40,8 @@ pub(crate) struct Prost<'a> {
     config: Config,
     types: &'a Types<'a>,
     services: Services,
+    /// Whether the user added anything to what prost-build writes by itself.
+    pub(crate) customized: bool,
 }
 
 /// The services that prost-build found.
@@ -74,6 +76,9 @@ impl<'a> Prost<'a> {
                 }
             }
         }
+        let attributes = attributes(options);
+        let customized =
+            configure.is_some() || attributes.iter().any(|(_, given)| !given.is_empty());
         if let Some(configure) = configure {
             configure(&mut config);
         }
@@ -83,6 +88,7 @@ impl<'a> Prost<'a> {
             config,
             types,
             services,
+            customized,
         }
     }
 
@@ -116,16 +122,20 @@ impl<'a> Prost<'a> {
     }
 }
 
-/// Findings about the attributes that the user wrote: prost-build pastes them as they are.
-pub(crate) fn check_attributes(options: &Options) -> Vec<Diagnostic> {
-    let all = [
+/// The attributes that the user wrote, by parameter.
+fn attributes(options: &Options) -> [(&'static str, &[(String, String)]); 4] {
+    [
         ("type_attribute", &options.type_attribute),
         ("message_attribute", &options.message_attribute),
         ("enum_attribute", &options.enum_attribute),
         ("field_attribute", &options.field_attribute),
-    ];
+    ]
+}
+
+/// Findings about the attributes that the user wrote: prost-build pastes them as they are.
+pub(crate) fn check_attributes(options: &Options) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
-    for (parameter, attributes) in all {
+    for (parameter, attributes) in attributes(options) {
         for (path, text) in attributes {
             if let Err(error) = Attribute::parse_outer.parse_str(text) {
                 findings.push(Diagnostic::new(format!(

@@ -10,6 +10,7 @@ mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
+mod reprint;
 mod services;
 mod skeleton;
 mod symbols;
@@ -22,6 +23,7 @@ use std::collections::HashMap;
 use prost::Message;
 use prost::bytes::Bytes;
 
+use self::assemble::Source;
 pub(crate) use self::messages::Configure;
 use self::messages::Prost;
 use self::names::RustNames;
@@ -220,15 +222,14 @@ impl Run<'_> {
             let protos: Vec<_> = package.files.iter().map(|file| &file.proto).collect();
             rest.extend(json::emit(&protos, &rust));
         }
-        let text = if options.messages {
-            messages.text.as_str()
-        } else {
-            ""
+        let source = Source {
+            text: if options.messages { &messages.text } else { "" },
+            customized: prost.customized,
         };
         if options.file_descriptor_set {
             rest.extend(descriptors::emit(package, &self.by_name)?);
         }
-        assemble::file(package, text, rest, rust.runtime())
+        assemble::file(package, source, rest, rust.runtime())
     }
 }
 
