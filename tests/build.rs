@@ -7,7 +7,7 @@ fn main() -> Result<(), protoc_gen_micro::BuildError> {
             "proto/json_test.proto",
             "peers/proto/peer.proto",
         ],
-        ["proto", "peers/proto"],
+        ["proto", "peers/proto", "../proto"],
     )
     .map(drop)
 }

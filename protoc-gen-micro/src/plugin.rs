@@ -7,13 +7,12 @@ use std::process::ExitCode;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::descriptor::{Response, ResponseFile, read_request};
+use crate::descriptor::{MAXIMUM_EDITION, MINIMUM_EDITION, Response, ResponseFile, read_request};
 use crate::generate::generate_from;
 use crate::parameters;
 
-/// `CodeGeneratorResponse.Feature.FEATURE_PROTO3_OPTIONAL`. Editions are not announced: their files are
-/// answered with an error.
-const FEATURES: u64 = 1;
+/// `CodeGeneratorResponse.Feature`: `FEATURE_PROTO3_OPTIONAL` and `FEATURE_SUPPORTS_EDITIONS`.
+const FEATURES: u64 = 1 | 2;
 
 /// Runs as protoc's plugin: with these arguments (without the program's name) and these streams.
 ///
@@ -67,6 +66,8 @@ fn serve(
     let mut files = Vec::new();
     let mut response = Response {
         supported_features: Some(FEATURES),
+        minimum_edition: Some(MINIMUM_EDITION),
+        maximum_edition: Some(MAXIMUM_EDITION),
         ..Response::default()
     };
     match generate_from(Bytes::from(request)) {

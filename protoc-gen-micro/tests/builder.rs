@@ -128,13 +128,15 @@ fn protoc_itself_says_which_import_is_missing() -> TestResult {
 
 #[test]
 fn a_finding_names_the_file_on_disk() -> TestResult {
-    let folder = protos(&[("bad.proto", "edition = \"2024\";\nmessage M {}\n")])?;
+    let folder = protos(&[(
+        "bad.proto",
+        "syntax = \"proto3\";\nmessage AB {}\nmessage Ab {}\n",
+    )])?;
     let file = folder.path().join("bad.proto").display().to_string();
     assert_eq!(
         refusal(folder.path())?,
         format!(
-            "{file}:1: edition 2024 is not supported: write `syntax = \"proto3\";` (or \"proto2\") \
-             in place of it"
+            "{file}:3: messages \"AB\" and \"Ab\" of the files without a package both become \"Ab\"; rename one"
         )
     );
     Ok(())

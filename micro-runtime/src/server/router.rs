@@ -138,6 +138,7 @@ mod tests {
             idempotency: Idempotency::Unknown,
             deprecated: false,
             comment: "",
+            http: &[],
             request: &SHAPE,
             response: &SHAPE,
         })

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::field_descriptor_proto::Label;
 use prost_types::source_code_info::Location;
-use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
-};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
+
+use super::editions::is_packable;
 
 /// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the file stays.
 pub(crate) fn lower(file: &mut FileDescriptorProto) {
@@ -31,13 +31,6 @@ fn pack(message: &mut DescriptorProto) {
     for nested in &mut message.nested_type {
         pack(nested);
     }
-}
-
-fn is_packable(field: &FieldDescriptorProto) -> bool {
-    !matches!(
-        field.r#type(),
-        Type::String | Type::Bytes | Type::Message | Type::Group
-    )
 }
 
 /// Gives every item a location, and every comment line endings that Rust takes.
@@ -133,7 +126,8 @@ fn position(index: usize) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use prost_types::{FieldOptions, SourceCodeInfo};
+    use prost_types::field_descriptor_proto::Type;
+    use prost_types::{FieldDescriptorProto, FieldOptions, SourceCodeInfo};
 
     use super::*;
 

@@ -1,11 +1,16 @@
 //! What protoc sends: read, checked, and made ready for prost-build.
 
+mod editions;
+mod features;
+mod http;
 mod lower;
 mod request;
 mod source;
 mod stream;
 mod wire;
 
+pub(crate) use features::{MAXIMUM_EDITION, MINIMUM_EDITION};
+pub(crate) use http::{Binding, HTTP, http_options};
 pub(crate) use lower::{complete_locations, lower};
 pub(crate) use request::{File, Request};
 pub(crate) use source::comment;

@@ -16,6 +16,13 @@ pub(crate) fn line_in(source: &SourceCodeInfo, path: &[i32]) -> Option<u32> {
     u32::try_from(*location.span.first()?).ok()?.checked_add(1)
 }
 
+/// The line of the item at `path`, or else of the smallest one around it that has a line.
+pub(super) fn line_of_part(file: &FileDescriptorProto, path: &[i32]) -> Option<u32> {
+    (1..=path.len())
+        .rev()
+        .find_map(|length| line(file, path.get(..length)?))
+}
+
 /// A leading comment as plain text: each line without the space that follows `//`, no blank lines around.
 pub(crate) fn comment(text: &str) -> String {
     let lines: Vec<&str> = text
@@ -47,6 +54,8 @@ mod tests {
         assert_eq!(line(&file, &[4, 1]), Some(4));
         assert_eq!(line(&file, &[4, 0]), None);
         assert_eq!(line(&FileDescriptorProto::default(), &[4, 1]), None);
+        assert_eq!(line_of_part(&file, &[4, 1, 2, 0, 8]), Some(4));
+        assert_eq!(line_of_part(&file, &[4, 0, 2, 0, 8]), None);
     }
 
     #[test]

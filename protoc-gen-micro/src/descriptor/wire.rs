@@ -84,6 +84,12 @@ pub(crate) struct Response {
     /// What the plugin can do, as a bit mask.
     #[prost(uint64, optional, tag = "2")]
     pub(crate) supported_features: Option<u64>,
+    /// With the feature of editions: the first that it can do, as `google.protobuf.Edition` numbers it.
+    #[prost(int32, optional, tag = "3")]
+    pub(crate) minimum_edition: Option<i32>,
+    /// The last one.
+    #[prost(int32, optional, tag = "4")]
+    pub(crate) maximum_edition: Option<i32>,
     /// The files.
     #[prost(message, repeated, tag = "15")]
     pub(crate) file: Vec<ResponseFile>,

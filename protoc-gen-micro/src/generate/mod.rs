@@ -28,11 +28,11 @@ pub(crate) use self::messages::Configure;
 use self::messages::Prost;
 use self::names::RustNames;
 use self::package::Package;
-use self::services::ServiceContext;
+use self::services::{Annotations, ServiceContext};
 use self::symbols::{Symbols, full_name};
 use self::types::Types;
 pub(crate) use self::types::matches;
-use crate::descriptor::{File, RawRequest, Request, comment, lower};
+use crate::descriptor::{File, RawRequest, Request, lower};
 use crate::diagnostic::{Diagnostic, Error};
 use crate::options::Options;
 use crate::parameters;
@@ -103,12 +103,14 @@ pub(crate) fn run(
         findings.sort();
         return Err(Error::refused(findings));
     }
+    let mut annotations = Annotations::read(&packages, &files, &types, options);
     let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
     let run = Run {
         files: &files,
         by_name,
         types: &types,
         symbols: &symbols,
+        annotations: &annotations,
         options,
         extern_path: &extern_path,
     };
@@ -136,6 +138,7 @@ pub(crate) fn run(
     generated.sort_by(|a, b| a.name.cmp(&b.name));
     let mut warnings = gaps::find(&packages, &types, &runtime, options);
     warnings.append(&mut symbols.warnings);
+    warnings.append(&mut annotations.warnings);
     Ok(Generated {
         files: generated,
         warnings,
@@ -148,6 +151,7 @@ struct Run<'a> {
     by_name: HashMap<&'a str, &'a File>,
     types: &'a Types<'a>,
     symbols: &'a Symbols,
+    annotations: &'a Annotations,
     options: &'a Options,
     extern_path: &'a [(String, String)],
 }
@@ -197,7 +201,7 @@ impl Run<'_> {
         let messages = prost.package(package)?;
         let mut rest = TokenStream::new();
         for file in &package.files {
-            for (index, proto) in (0..).zip(&file.proto.service) {
+            for proto in &file.proto.service {
                 let full_name = full_name(file.proto.package(), proto.name());
                 let Some(names) = self.symbols.services.get(&full_name) else {
                     continue;
@@ -211,7 +215,7 @@ impl Run<'_> {
                     full_name: &full_name,
                     names,
                     docs,
-                    comments: &method_comments(file, index),
+                    annotations: self.annotations,
                     types: self.types,
                     rust,
                     options,
@@ -231,30 +235,4 @@ impl Run<'_> {
         }
         assemble::file(package, source, rest, rust.runtime())
     }
-}
-
-/// The plain leading comment of each rpc of the service with this index.
-fn method_comments(file: &File, service: i32) -> Vec<String> {
-    let Some(service_proto) = usize::try_from(service)
-        .ok()
-        .and_then(|index| file.proto.service.get(index))
-    else {
-        return Vec::new();
-    };
-    let mut comments = vec![String::new(); service_proto.method.len()];
-    let source = file.source_code_info();
-    for location in source.iter().flat_map(|info| &info.location) {
-        // FileDescriptorProto: 6 is `service`; ServiceDescriptorProto: 2 is `method`.
-        if let [6, of, 2, method] = *location.path.as_slice() {
-            let slot = usize::try_from(method)
-                .ok()
-                .and_then(|method| comments.get_mut(method));
-            if let (true, Some(slot), Some(text)) =
-                (of == service, slot, &location.leading_comments)
-            {
-                *slot = comment(text);
-            }
-        }
-    }
-    comments
 }

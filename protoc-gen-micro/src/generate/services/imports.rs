@@ -25,6 +25,7 @@ pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStrea
         }
     };
     let any = !rpcs.is_empty();
+    add(rpcs.iter().any(Rpc::has_http), "method::HttpRule");
     add(any, "method::Method");
     add(any, "method::MethodKind");
     add(any, "method::Shape");

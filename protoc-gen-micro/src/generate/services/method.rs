@@ -8,6 +8,7 @@ use quote::quote;
 
 use super::ServiceContext;
 use super::shape::Shapes;
+use crate::descriptor::Binding;
 use crate::generate::names::{RustNames, go_camel, ident, sanitize, snake};
 
 /// How many messages go each way.
@@ -43,6 +44,7 @@ pub(crate) struct Rpc<'a> {
     /// Its comments, if there are any.
     pub(crate) docs: Option<&'a prost_build::Comments>,
     comment: &'a str,
+    http: &'a [Binding],
 }
 
 // ===== impl Kind =====
@@ -76,27 +78,31 @@ impl<'a> Rpc<'a> {
     pub(crate) fn all(service: &'a ServiceContext<'a>) -> Vec<Rpc<'a>> {
         let json = |message| service.options.json && service.rust.has_json(message);
         let rpcs = service.proto.method.iter().enumerate();
-        rpcs.map(|(index, proto)| Rpc {
-            proto,
-            kind: match (proto.client_streaming(), proto.server_streaming()) {
-                (false, false) => Kind::Unary,
-                (true, false) => Kind::ClientStreaming,
-                (false, true) => Kind::ServerStreaming,
-                (true, true) => Kind::Bidi,
-            },
-            codec: match json(proto.input_type()) && json(proto.output_type()) {
-                true => Codec::ProstJson,
-                false => Codec::Prost,
-            },
-            function: ident(&snake(proto.name())),
-            constant: ident(&sanitize(&proto.name().to_shouty_snake_case())),
-            request: service.rust.type_path(proto.input_type(), 1),
-            response: service.rust.type_path(proto.output_type(), 1),
-            docs: service
-                .docs
-                .and_then(|docs| docs.methods.get(index))
-                .map(|method| &method.comments),
-            comment: service.comments.get(index).map_or("", String::as_str),
+        rpcs.map(|(index, proto)| {
+            let name = format!("{}.{}", service.full_name, proto.name());
+            Rpc {
+                proto,
+                kind: match (proto.client_streaming(), proto.server_streaming()) {
+                    (false, false) => Kind::Unary,
+                    (true, false) => Kind::ClientStreaming,
+                    (false, true) => Kind::ServerStreaming,
+                    (true, true) => Kind::Bidi,
+                },
+                codec: match json(proto.input_type()) && json(proto.output_type()) {
+                    true => Codec::ProstJson,
+                    false => Codec::Prost,
+                },
+                function: ident(&snake(proto.name())),
+                constant: ident(&sanitize(&proto.name().to_shouty_snake_case())),
+                request: service.rust.type_path(proto.input_type(), 1),
+                response: service.rust.type_path(proto.output_type(), 1),
+                docs: service
+                    .docs
+                    .and_then(|docs| docs.methods.get(index))
+                    .map(|method| &method.comments),
+                comment: service.annotations.comment(&name),
+                http: service.annotations.http(&name),
+            }
         })
         .collect()
     }
@@ -118,6 +124,11 @@ impl<'a> Rpc<'a> {
         }
     }
 
+    /// Whether it has rules of `google.api.http`.
+    pub(crate) fn has_http(&self) -> bool {
+        !self.http.is_empty()
+    }
+
     /// The static that describes it to the runtime.
     pub(crate) fn descriptor(
         &self,
@@ -129,6 +140,7 @@ impl<'a> Rpc<'a> {
             request,
             response,
             comment,
+            http,
             ..
         } = self;
         let codec = ident(match self.codec {
@@ -147,6 +159,10 @@ impl<'a> Rpc<'a> {
             .map(|level| quote! { .idempotency(Idempotency::#level) });
         let deprecated = self.deprecated().then(|| quote! { .deprecated() });
         let comment = (!comment.is_empty()).then(|| quote! { .comment(#comment) });
+        let http = (!http.is_empty()).then(|| {
+            let rules = http.iter().map(http_rule);
+            quote! { .http(&[#(#rules),*]) }
+        });
         let request_shape = shapes.of(self.proto.input_type());
         let response_shape = shapes.of(self.proto.output_type());
         quote! {
@@ -156,7 +172,20 @@ impl<'a> Rpc<'a> {
                 #idempotency
                 #deprecated
                 #comment
+                #http
                 .shapes(&#request_shape, &#response_shape);
         }
     }
+}
+
+fn http_rule(rule: &Binding) -> TokenStream {
+    let Binding {
+        verb,
+        path,
+        body,
+        response_body,
+    } = rule;
+    let body = (!body.is_empty()).then(|| quote!(.body(#body)));
+    let response_body = (!response_body.is_empty()).then(|| quote!(.response_body(#response_body)));
+    quote!(HttpRule::new(#verb, #path) #body #response_body)
 }

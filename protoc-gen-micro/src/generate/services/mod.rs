@@ -3,17 +3,20 @@
 //! All items of a service stand in one module, so that no name made up here can meet one of the user's. No
 //! method is ever called on a value of a user's type: an rpc may be called `clone` or `into`.
 
+mod annotations;
 mod client;
 mod handler;
 mod imports;
 mod method;
 pub(crate) mod names;
 mod shape;
+mod template;
 
 use proc_macro2::TokenStream;
 use prost_types::ServiceDescriptorProto;
 use quote::quote;
 
+pub(crate) use self::annotations::Annotations;
 use self::method::Rpc;
 use self::names::ServiceNames;
 use self::shape::Shapes;
@@ -31,8 +34,8 @@ pub(crate) struct ServiceContext<'a> {
     pub(crate) names: &'a ServiceNames,
     /// Its comments, and those of its rpcs in their order, as prost-build gives them; none if they are off.
     pub(crate) docs: Option<&'a prost_build::Service>,
-    /// The plain leading comment of each rpc.
-    pub(crate) comments: &'a [String],
+    /// The plain comments and HTTP rules of all rpcs, and the comments of their messages.
+    pub(crate) annotations: &'a Annotations,
     /// All types.
     pub(crate) types: &'a Types<'a>,
     /// Their names as seen from the package.
@@ -52,7 +55,7 @@ pub(crate) fn emit(service: &ServiceContext<'_>) -> TokenStream {
         .server
         .then(|| handler::emit(service, &rpcs));
     let client = service.options.client.then(|| client::emit(service, &rpcs));
-    let mut shapes = Shapes::new(service.types, rpcs.iter().map(|rpc| rpc.constant.clone()));
+    let mut shapes = Shapes::new(service, rpcs.iter().map(|rpc| rpc.constant.clone()));
     let methods: Vec<TokenStream> = rpcs
         .iter()
         .map(|rpc| rpc.descriptor(service, &mut shapes))

@@ -11,6 +11,7 @@ use prost_types::FieldDescriptorProto;
 use prost_types::field_descriptor_proto::{Label, Type};
 use quote::quote;
 
+use super::{Annotations, ServiceContext};
 use crate::generate::names::{ident, sanitize};
 use crate::generate::types::Types;
 
@@ -20,6 +21,7 @@ const LEVELS: usize = 2;
 /// The trees of one service's messages, each once.
 pub(crate) struct Shapes<'a> {
     types: &'a Types<'a>,
+    annotations: &'a Annotations,
     /// By full message name.
     statics: BTreeMap<String, Ident>,
     taken: BTreeSet<String>,
@@ -29,9 +31,13 @@ pub(crate) struct Shapes<'a> {
 
 impl<'a> Shapes<'a> {
     /// No trees yet; `taken` are the names of the module's other statics.
-    pub(crate) fn new(types: &'a Types<'a>, taken: impl Iterator<Item = Ident>) -> Shapes<'a> {
+    pub(crate) fn new(
+        service: &ServiceContext<'a>,
+        taken: impl Iterator<Item = Ident>,
+    ) -> Shapes<'a> {
         Shapes {
-            types,
+            types: service.types,
+            annotations: service.annotations,
             statics: BTreeMap::new(),
             taken: taken.map(|name| name.to_string()).collect(),
         }
@@ -62,8 +68,10 @@ impl<'a> Shapes<'a> {
         let statics = self.statics.iter().map(|(message, name)| {
             let kind = self.types.go_name(message);
             let fields = self.fields(message, LEVELS);
+            let comment = self.annotations.comment(message.trim_start_matches('.'));
+            let comment = (!comment.is_empty()).then(|| quote!(.comment(#comment)));
             quote! {
-                static #name: Shape = Shape::new(#kind, #kind, &[#(#fields),*]);
+                static #name: Shape = Shape::new(#kind, #kind, &[#(#fields),*]) #comment;
             }
         });
         quote! { #(#statics)* }

@@ -115,16 +115,18 @@ pub mod __hello {
             .shapes(&REQUEST_SHAPE, &RESPONSE_SHAPE);
 
     static REQUEST_SHAPE: Shape = Shape::new(
-        "Request",
-        "Request",
-        &[Shape::new("name", "string", &[])],
-    );
+            "Request",
+            "Request",
+            &[Shape::new("name", "string", &[])],
+        )
+        .comment("Who calls.");
 
     static RESPONSE_SHAPE: Shape = Shape::new(
-        "Response",
-        "Response",
-        &[Shape::new("msg", "string", &[])],
-    );
+            "Response",
+            "Response",
+            &[Shape::new("msg", "string", &[])],
+        )
+        .comment("The greeting.");
 }
 
 #[allow(clippy::all, clippy::pedantic)]

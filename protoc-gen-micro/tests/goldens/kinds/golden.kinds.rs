@@ -313,6 +313,7 @@ pub mod __kinds {
             "/golden.kinds.Kinds/Count",
             "Kinds.Count",
         )
+        .comment("A trailing comment.")
         .shapes(&REQUEST_SHAPE, &REPLY_SHAPE);
 
     /// The rpc `/golden.kinds.Kinds/Chat`.
