@@ -6,10 +6,19 @@ use prost_types::field_descriptor_proto::Label;
 use prost_types::source_code_info::Location;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
 
+use super::defaults;
 use super::editions::is_packable;
+use super::request::File;
 
-/// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the file stays.
-pub(crate) fn lower(file: &mut FileDescriptorProto) {
+/// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the files stays.
+pub(crate) fn lower(files: &mut [File]) {
+    for file in files.iter_mut() {
+        lower_file(&mut file.proto);
+    }
+    defaults::resolve_aliases(files.iter_mut().map(|file| &mut file.proto));
+}
+
+fn lower_file(file: &mut FileDescriptorProto) {
     if file.syntax.as_deref() == Some("proto3") {
         for message in &mut file.message_type {
             pack(message);
@@ -150,7 +159,7 @@ mod tests {
             }],
             ..FileDescriptorProto::default()
         };
-        lower(&mut file);
+        lower_file(&mut file);
         file.message_type[0].field[0]
             .options
             .as_ref()
@@ -199,7 +208,7 @@ mod tests {
             }),
             ..FileDescriptorProto::default()
         };
-        lower(&mut file);
+        lower_file(&mut file);
         let info = file.source_code_info.unwrap_or_default();
         let paths: Vec<&[i32]> = info
             .location

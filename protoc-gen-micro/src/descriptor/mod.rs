@@ -1,6 +1,8 @@
 //! What protoc sends: read, checked, and made ready for prost-build.
 
+mod defaults;
 mod editions;
+mod extensions;
 mod features;
 mod http;
 mod lower;

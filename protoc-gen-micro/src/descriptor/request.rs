@@ -7,6 +7,7 @@ use prost::bytes::Bytes;
 use prost_types::FileDescriptorProto;
 
 use super::editions;
+use super::extensions;
 use super::features::Edition;
 use super::source;
 use super::wire::{FileExtra, RawRequest};
@@ -17,6 +18,8 @@ use crate::diagnostic::{Diagnostic, Error};
 pub(crate) struct Request {
     /// In the order of their names, so that the order on the command line changes nothing.
     pub(crate) files: Vec<File>,
+    /// What of the files to generate for is left out.
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// One file.
@@ -41,6 +44,7 @@ impl Request {
         let targets: HashSet<String> = raw.file_to_generate.into_iter().collect();
         let mut files = Vec::with_capacity(raw.proto_file.len());
         let mut diagnostics = Vec::new();
+        let mut warnings = Vec::new();
         for bytes in raw.proto_file {
             let unreadable = |error| {
                 Error::unreadable(format!(
@@ -60,6 +64,9 @@ impl Request {
                 Err(finding) => diagnostics.push(finding),
             }
             let target = targets.contains(proto.name());
+            if target {
+                warnings.extend(extensions::warning(&proto));
+            }
             files.push(File {
                 proto,
                 raw: bytes,
@@ -79,7 +86,8 @@ impl Request {
         }
         files.sort_by(|a, b| a.proto.name().cmp(b.proto.name()));
         files.dedup_by(|a, b| a.proto.name() == b.proto.name());
-        Ok(Request { files })
+        warnings.sort();
+        Ok(Request { files, warnings })
     }
 }
 

@@ -11,6 +11,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 use syn::Attribute;
 use syn::parse::Parser as _;
 
+use super::recursion::boxed_groups;
 use super::types::{matches, prost_path, prost_types_path};
 use crate::diagnostic::Diagnostic;
 use crate::options::Options;
@@ -54,6 +55,9 @@ impl Messages {
             for message in &file.message_type {
                 derive_debug(&mut config, options, &prefix, message);
             }
+        }
+        for path in boxed_groups(files.iter()) {
+            config.boxed(path);
         }
         configure(&mut config);
         config.format(false);

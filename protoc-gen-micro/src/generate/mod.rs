@@ -10,6 +10,7 @@ mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
+mod recursion;
 mod services;
 mod symbols;
 mod types;
@@ -83,10 +84,11 @@ pub(crate) fn run(
     options: &Options,
     configure: Configure<'_>,
 ) -> Result<Generated, Error> {
-    let Request { mut files } = Request::decode(request)?;
-    for file in &mut files {
-        lower(&mut file.proto);
-    }
+    let Request {
+        mut files,
+        warnings: left_out,
+    } = Request::decode(request)?;
+    lower(&mut files);
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
     let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path)?;
@@ -133,6 +135,9 @@ pub(crate) fn run(
     }
     generated.sort_by(|a, b| a.name.cmp(&b.name));
     let mut warnings = gaps::find(&packages, &types, options);
+    if options.messages {
+        warnings.extend(left_out);
+    }
     warnings.append(&mut symbols.warnings);
     warnings.append(&mut annotations.warnings);
     Ok(Generated {
