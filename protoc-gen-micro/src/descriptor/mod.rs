@@ -7,6 +7,7 @@ mod features;
 mod http;
 mod lower;
 mod request;
+mod slim;
 mod source;
 mod wire;
 
@@ -14,5 +15,6 @@ pub(crate) use features::{MAXIMUM_EDITION, MINIMUM_EDITION};
 pub(crate) use http::{Binding, HTTP, HttpOption, http_options};
 pub(crate) use lower::lower;
 pub(crate) use request::{File, Request};
+pub(crate) use slim::FileWithoutSource;
 pub(crate) use source::{comment, line};
-pub(crate) use wire::{FileWithoutSource, RawFileSet, RawRequest, Response, ResponseFile};
+pub(crate) use wire::{RawFileSet, RawRequest, Response, ResponseFile};
