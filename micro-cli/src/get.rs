@@ -53,21 +53,69 @@ fn text(name: &str, services: &[registry::Service]) -> String {
     // Versions of one service rarely differ in their endpoints: the first version's stand for all.
     let endpoints = services.first().map(|service| service.endpoints.as_slice());
     for endpoint in endpoints.unwrap_or_default() {
-        lines.push(format!("\nEndpoint: {}", endpoint.name));
-        if !endpoint.metadata.is_empty() {
-            lines.push(format!("\nMetadata: {}", pairs(&endpoint.metadata)));
+        let mut metadata = endpoint.metadata.clone();
+        let mut comment = |key| comment(metadata.remove(key).as_deref().unwrap_or_default());
+        let comments =
+            ["description", "request_description", "response_description"].map(&mut comment);
+        let http = metadata.get("http").and_then(|text| http(text));
+        lines.push(format!("\n{}Endpoint: {}", comments[0], endpoint.name));
+        if let Some(rules) = http {
+            metadata.remove("http");
+            lines.push(format!("\n{rules}"));
         }
-        for (title, value) in [
-            ("Request", &endpoint.request),
-            ("Response", &endpoint.response),
+        if !metadata.is_empty() {
+            lines.push(format!("\nMetadata: {}", pairs(&metadata)));
+        }
+        for (title, value, comment) in [
+            ("Request", &endpoint.request, &comments[1]),
+            ("Response", &endpoint.response, &comments[2]),
         ] {
             let fields = value.as_ref().map(|value| value.values.as_slice());
             let mut body = String::new();
             braces(fields.unwrap_or_default(), 0, &mut body);
-            lines.push(format!("\n{title}: {body}"));
+            lines.push(format!("\n{comment}{title}: {body}"));
         }
     }
     lines.join("\n")
+}
+
+/// A proto's comment as the proto has it, in lines of its own; nothing if there is none.
+fn comment(text: &str) -> String {
+    let mut lines = String::new();
+    for line in text.lines() {
+        // What a peer says must not move a terminal's cursor.
+        let line = line.replace(|each: char| each.is_control() && each != '\t', "\u{fffd}");
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{}", format!("// {line}").trim_end());
+    }
+    lines
+}
+
+/// The rules of `google.api.http`, one a line; `None` if the text is not what our servers write.
+fn http(text: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Rule {
+        method: String,
+        path: String,
+        #[serde(default)]
+        body: String,
+        #[serde(default)]
+        response_body: String,
+    }
+    let rules: Vec<Rule> = serde_json::from_str(text).ok()?;
+    let lines: Vec<String> = rules
+        .iter()
+        .map(|rule| {
+            let mut line = format!("HTTP: {} {}", rule.method, rule.path);
+            for (name, field) in [("body", &rule.body), ("response_body", &rule.response_body)] {
+                if !field.is_empty() {
+                    let _ = write!(line, " {name}={field}");
+                }
+            }
+            line.replace(char::is_control, "\u{fffd}")
+        })
+        .collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
 fn pairs(map: &BTreeMap<String, String>) -> String {
@@ -123,6 +171,31 @@ mod tests {
             Endpoint: Greeter.Hello\n\nMetadata: stream=true\n\n\
             Request: {\n\tname string\n\tinner Inner {\n\t\ta int64\n\t}\n}\n\nResponse: {}";
         assert_eq!(text("greeter", &[service]), expected);
+    }
+
+    #[test]
+    fn comments_and_http_rules_stand_where_they_belong() {
+        let service: registry::Service = serde_json::from_str(
+            r#"{"name":"shop","version":"1","endpoints":[
+                {"name":"Orders.Get","metadata":{"rpc":"/shop.v1.Orders/Get",
+                  "description":"Gets an order.\n\nOr \u001b[2Jtwo.","request_description":"What to get.",
+                  "http":"[{\"method\":\"GET\",\"path\":\"/v1/{id}\"},{\"method\":\"POST\",\"path\":\"/v1\",\"body\":\"*\",\"response_body\":\"order\"}]"},
+                 "request":{"name":"Req","type":"Req"},"response":{"name":"Rsp","type":"Rsp"}}]}"#,
+        )
+        .unwrap();
+        let expected = "\n\n// Gets an order.\n//\n// Or \u{fffd}[2Jtwo.\nEndpoint: Orders.Get\n\n\
+            HTTP: GET /v1/{id}\nHTTP: POST /v1 body=* response_body=order\n\n\
+            Metadata: rpc=/shop.v1.Orders/Get\n\n\
+            // What to get.\nRequest: {}\n\nResponse: {}";
+        let text = text("shop", &[service]);
+        assert!(text.ends_with(expected), "{text}");
+    }
+
+    #[test]
+    fn an_http_key_of_somebody_elses_is_metadata() {
+        for text in ["", "[]", "true", "[1]", "{}"] {
+            assert_eq!(http(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use micro_runtime::Service;
 use micro_runtime::registry::Mdns;
 use micro_runtime::service::Running;
+use micro_tests::front;
 use micro_tests::peer::Peer;
 use micro_tests::peer::v1::register_peer_handler;
 use serde_json::Value;
@@ -71,15 +72,19 @@ fn unique(what: &str) -> String {
     format!("cli.{what}.{}", std::process::id())
 }
 
-async fn serve(name: &str) -> Running {
-    let service = Service::new(name)
+fn node(name: &str) -> Service {
+    Service::new(name)
         .version("1.2.3")
         .id("one")
         .address("127.0.0.1:0")
         .metadata("zone", "b")
         .registry(Mdns::new().loopback_only())
         .build()
-        .unwrap();
+        .unwrap()
+}
+
+async fn serve(name: &str) -> Running {
+    let service = node(name);
     register_peer_handler(service.server(), Peer::default()).unwrap();
     service.start().await.unwrap()
 }
@@ -112,11 +117,12 @@ async fn shows_a_service() {
     let out = micro(&["get", "service", &name]).await.ok();
     let begin = format!(
         "service  {name}\n\nversion 1.2.3\n\nID\tAddress\tMetadata\n{name}-one\t{address}\t\
-         protocol=grpc,registry=mdns,server=grpc,transport=grpc,zone=b\n\nEndpoint: Peer.Chat\n\n\
+         protocol=grpc,registry=mdns,server=grpc,transport=grpc,zone=b\n\n\
+         // Answers each message as Unary does, in order, until the client half-closes.\nEndpoint: Peer.Chat\n\n\
          Metadata: rpc=/peer.v1.Peer/Chat,stream=true\n\nRequest: {{}}\n\nResponse: {{}}\n"
     );
     assert!(out.starts_with(&begin), "{out}");
-    let endpoint = "\nEndpoint: Peer.Unary\n\nMetadata: rpc=/peer.v1.Peer/Unary\n\nRequest: {\n\tname string\n";
+    let endpoint = "\n// Echoes every field of the request; `msg` is \"Hello \" + name.\nEndpoint: Peer.Unary\n\nMetadata: rpc=/peer.v1.Peer/Unary\n\nRequest: {\n\tname string\n";
     assert!(out.contains(endpoint), "{out}");
 
     let out = micro(&["--output=json", "get", "service", &name])
@@ -126,6 +132,31 @@ async fn shows_a_service() {
     let services = json(&out);
     assert_eq!(services[0]["version"], "1.2.3");
     assert_eq!(services[0]["nodes"][0]["address"], address.as_str());
+}
+
+#[tokio::test]
+async fn shows_what_the_proto_says_of_an_rpc() {
+    let name = unique("options");
+    let service = node(&name);
+    front::register(service.server(), async |_, _| Ok(front::answer(""))).unwrap();
+    let _running = service.start().await.unwrap();
+    let out = micro(&["get", "service", &name]).await.ok();
+    let look = "\n\n// Safe to repeat.\nEndpoint: Front.Look\n\n\
+        HTTP: GET /v1/answers/{text}\nHTTP: POST /v1/answers body=*\n\n\
+        Metadata: endpoint=Front.Look,handler=rpc,method=GET,path=/v1/answers/{text},rpc=/e2e.v1.Front/Look\n\n\
+        // What is asked.\nRequest: {\n\ttext string\n\tmillis int64\n}\n\nResponse: {";
+    assert!(out.contains(look), "{out}");
+    let ask = "// Not to be repeated.\nEndpoint: Front.Ask\n\nMetadata: rpc=/e2e.v1.Front/Ask\n";
+    assert!(out.contains(ask), "{out}");
+
+    let out = micro(&["--output=json", "get", "service", &name])
+        .await
+        .ok();
+    let metadata = &json(&out)[0]["endpoints"][1]["metadata"];
+    assert_eq!(metadata["description"], "Safe to repeat.");
+    assert_eq!(metadata["request_description"], "What is asked.");
+    let rules = json(metadata["http"].as_str().unwrap());
+    assert_eq!(rules[1]["path"], "/v1/answers");
 }
 
 #[tokio::test]

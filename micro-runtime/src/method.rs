@@ -39,16 +39,95 @@ pub struct Shape {
     pub kind: &'static str,
     /// The fields, of a message.
     pub fields: &'static [Shape],
+    /// The proto's comment above it, of a message at the top; empty if there is none.
+    pub comment: &'static str,
 }
 
+/// One way to call an rpc as plain HTTP, from the proto option `google.api.http`: what a gateway in front of
+/// gRPC services has to know. This runtime's own server does not act on it.
+///
+/// The paths are templates as
+/// [google/api/http.proto](https://github.com/googleapis/googleapis/blob/master/google/api/http.proto)
+/// describes them; the generator has checked that they are well-formed and that the fields exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct HttpRule {
+    /// The HTTP method: `GET`, `PUT`, `POST`, `DELETE`, `PATCH`, or the kind of a `custom` pattern as the proto
+    /// spells it, where `*` stands for any.
+    pub method: &'static str,
+    /// The template of the path, such as `/v1/{name=orders/*}:cancel`.
+    pub path: &'static str,
+    /// The request's field that the HTTP body is, `*` for the whole request, empty if there is no body.
+    pub body: &'static str,
+    /// The reply's field that the HTTP body is; empty for the whole reply.
+    pub response_body: &'static str,
+}
+
+// ===== impl Shape =====
+
 impl Shape {
-    /// A shape.
+    /// The shape of a message at the top, with its comment.
     #[must_use]
-    pub const fn new(name: &'static str, kind: &'static str, fields: &'static [Shape]) -> Shape {
-        Shape { name, kind, fields }
+    pub const fn message(
+        name: &'static str,
+        comment: &'static str,
+        fields: &'static [Shape],
+    ) -> Shape {
+        Shape {
+            name,
+            kind: name,
+            fields,
+            comment,
+        }
     }
 
-    const EMPTY: Shape = Shape::new("", "", &[]);
+    /// The shape of a field, without fields of its own.
+    #[must_use]
+    pub const fn field(name: &'static str, kind: &'static str) -> Shape {
+        Shape::nested(name, kind, &[])
+    }
+
+    /// The shape of a field that is a message.
+    #[must_use]
+    pub const fn nested(name: &'static str, kind: &'static str, fields: &'static [Shape]) -> Shape {
+        Shape {
+            name,
+            kind,
+            fields,
+            comment: "",
+        }
+    }
+
+    const EMPTY: Shape = Shape::message("", "", &[]);
+}
+
+// ===== impl HttpRule =====
+
+impl HttpRule {
+    /// A rule without bodies.
+    #[must_use]
+    pub const fn new(method: &'static str, path: &'static str) -> HttpRule {
+        HttpRule {
+            method,
+            path,
+            body: "",
+            response_body: "",
+        }
+    }
+
+    /// The rule with the request's field that the HTTP body is.
+    #[must_use]
+    pub const fn body(mut self, field: &'static str) -> HttpRule {
+        self.body = field;
+        self
+    }
+
+    /// The rule with the reply's field that the HTTP body is.
+    #[must_use]
+    pub const fn response_body(mut self, field: &'static str) -> HttpRule {
+        self.response_body = field;
+        self
+    }
 }
 
 /// What a method is, without the types of its messages.
@@ -62,6 +141,7 @@ pub struct MethodInfo {
     pub(crate) idempotency: Idempotency,
     pub(crate) deprecated: bool,
     pub(crate) comment: &'static str,
+    pub(crate) http: &'static [HttpRule],
     pub(crate) request: &'static Shape,
     pub(crate) response: &'static Shape,
 }
@@ -117,6 +197,13 @@ impl MethodInfo {
         self.comment
     }
 
+    /// How to call it as plain HTTP, from the proto option `google.api.http`: the rule itself, then its additional
+    /// bindings. Empty if the proto says none.
+    #[must_use]
+    pub const fn http(&self) -> &'static [HttpRule] {
+        self.http
+    }
+
     /// The type of its requests.
     #[must_use]
     pub const fn request(&self) -> &'static Shape {
@@ -160,6 +247,7 @@ impl<Req, Rsp> Method<Req, Rsp> {
                 idempotency: Idempotency::Unknown,
                 deprecated: false,
                 comment: "",
+                http: &[],
                 request: &Shape::EMPTY,
                 response: &Shape::EMPTY,
             },
@@ -186,6 +274,13 @@ impl<Req, Rsp> Method<Req, Rsp> {
     #[must_use]
     pub const fn comment(mut self, comment: &'static str) -> Self {
         self.info.comment = comment;
+        self
+    }
+
+    /// Keeps how to call it as plain HTTP, for gateways.
+    #[must_use]
+    pub const fn http(mut self, rules: &'static [HttpRule]) -> Self {
+        self.info.http = rules;
         self
     }
 

@@ -60,6 +60,10 @@ pub mod golden {
         //! Without clients.
         include!("goldens/server_only/golden.server_only.rs");
     }
+    pub mod http {
+        //! With `google.api.http`.
+        include!("goldens/http/golden.http.rs");
+    }
     pub mod options {
         //! With options.
         include!("goldens/options/golden.options.rs");
@@ -128,11 +132,11 @@ pub mod stubs {
 mod tests {
     use std::sync::Arc;
 
-    use micro_runtime::method::{Idempotency, MethodInfo, MethodKind, Shape};
+    use micro_runtime::method::{HttpRule, Idempotency, MethodInfo, MethodKind, Shape};
     use micro_runtime::prost::Message;
     use micro_runtime::{Context, Inbound, Outbound, Result, Status};
 
-    use super::golden::{kinds, nested, options, r#type::r, well_known};
+    use super::golden::{http, kinds, nested, options, r#type::r, well_known};
 
     fn shape(shape: &Shape) -> String {
         let fields: Vec<String> = shape.fields.iter().map(self::shape).collect();
@@ -207,6 +211,45 @@ mod tests {
         );
         assert_eq!(infos[3].comment(), "");
         assert_eq!(infos[5].name(), "say_hello");
+    }
+
+    #[test]
+    fn descriptors_have_the_http_rules_that_can_be_used() {
+        let rules = |info: &MethodInfo| -> Vec<String> {
+            let text = |rule: &HttpRule| {
+                let HttpRule {
+                    method,
+                    path,
+                    body,
+                    response_body,
+                    ..
+                } = rule;
+                format!("{method} {path} {body:?} {response_body:?}")
+            };
+            info.http().iter().map(text).collect()
+        };
+        assert_eq!(
+            rules(http::__orders::GET.info()),
+            [
+                r#"GET /v1/{name=orders/*} "" """#,
+                r#"GET /v1/{name=archive/**} "" """#
+            ]
+        );
+        assert_eq!(
+            rules(http::__orders::PLACE.info()),
+            [
+                r#"POST /v1/{order.name=orders/*}:place "order" "order""#,
+                r#"PUT /v1/orders "*" """#,
+                r#"HEAD /v1/orders "" """#,
+            ]
+        );
+        let delete = http::__orders::DELETE.info();
+        assert_eq!(rules(delete), [r#"DELETE /v1/{name=orders/*} "" """#]);
+        assert_eq!(http::__orders::WRONG.info().http(), []);
+        assert_eq!(http::__orders::PLAIN.info().http(), []);
+        assert_eq!(delete.request().comment, "Which order.");
+        // Those of well-known types are about the type, not about the rpc.
+        assert_eq!(delete.response().comment, "");
     }
 
     #[test]

@@ -17,7 +17,7 @@ fn findings(proto: &str, parameter: &str) -> TestResult<String> {
     refusal(&request)
 }
 
-fn refusal(request: &CodeGeneratorRequest) -> TestResult<String> {
+fn refusal(request: &impl Message) -> TestResult<String> {
     let error = generate(&request.encode_to_vec())
         .err()
         .ok_or("code was generated")?;

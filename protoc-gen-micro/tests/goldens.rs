@@ -58,7 +58,15 @@ const CASES: &[Case] = &[
         &["a/one.proto", "a/two.proto", "b/other.proto", "top.proto"],
         "include_file",
     ),
-    case("proto2", &["proto2.proto"], ""),
+    Case {
+        name: "proto2",
+        files: &["proto2.proto"],
+        parameter: "",
+        warnings: &[
+            "proto2.proto:19: extensions are ignored (reading skips them): the range of Legacy_ (line 19); extra of \
+             Legacy_ (line 28)",
+        ],
+    },
     case("ext", &["ext.proto", "plain.proto"], ""),
     Case {
         name: "elsewhere",
@@ -91,6 +99,29 @@ const CASES: &[Case] = &[
         &["empty.proto", "blank.proto"],
         "layout=nested,include_file=all.rs,default_package_filename=root",
     ),
+    Case {
+        name: "http",
+        files: &["http.proto"],
+        parameter: "",
+        warnings: &[
+            "http.proto:36: rpc \"golden.http.Orders.Wrong\": a rule of google.api.http is left out: \
+             its body is \"order\", but message \"golden.http.GetRequest\" has no such field",
+            "http.proto:36: rpc \"golden.http.Orders.Wrong\": a rule of google.api.http is left out: \
+             its custom kind \"\" is no HTTP method; expected one such as HEAD, or \"*\" for any",
+            "http.proto:36: rpc \"golden.http.Orders.Wrong\": a rule of google.api.http is left out: \
+             its path is missing; expected one of get, put, post, delete, patch, custom",
+            "http.proto:36: rpc \"golden.http.Orders.Wrong\": a rule of google.api.http is left out: \
+             its response_body is \"order\", but message \"golden.http.Order\" has no such field",
+            "http.proto:36: rpc \"golden.http.Orders.Wrong\": a rule of google.api.http is left out: \
+             the path \"/v1/{id}\" has the variable \"id\", but message \"golden.http.GetRequest\" has no field \"id\"",
+            "http.proto:36: rpc \"golden.http.Orders.Wrong\": a rule of google.api.http is left out: \
+             the path \"/v1/{name.first}\" has the variable \"name.first\", but the field \"name\" of message \"golden.http.GetRequest\" is no message",
+            "http.proto:36: rpc \"golden.http.Orders.Wrong\": a rule of google.api.http is left out: \
+             the path \"/v1/{tags}\" has the variable \"tags\", but the field \"tags\" of message \"golden.http.GetRequest\" is repeated",
+            "http.proto:36: rpc \"golden.http.Orders.Wrong\": a rule of google.api.http is left out: \
+             the path \"v1/orders\" is no template: it does not begin with \"/\"; expected one such as /v1/{name=orders/*}:cancel",
+        ],
+    },
     case(
         "options",
         &["options.proto"],
@@ -106,9 +137,15 @@ fn folder(name: &str) -> PathBuf {
         .join(name)
 }
 
-fn run(case: &Case) -> TestResult<Generated> {
+fn request(case: &Case) -> TestResult<common::Request> {
     let (own, ext) = (folder(case.name), folder("ext"));
-    let request = common::request(&[&own, &ext], case.files, case.parameter)?;
+    // Where google/api/annotations.proto is.
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto");
+    common::request(&[&own, &ext, &shared], case.files, case.parameter)
+}
+
+fn run(case: &Case) -> TestResult<Generated> {
+    let request = request(case)?;
     Ok(generate(&request.encode_to_vec())?)
 }
 
@@ -192,8 +229,7 @@ fn every_generated_file_is_rust() -> TestResult {
 #[test]
 fn equal_requests_give_equal_files_whatever_the_order() -> TestResult {
     for case in CASES {
-        let (own, ext) = (folder(case.name), folder("ext"));
-        let mut request = common::request(&[&own, &ext], case.files, case.parameter)?;
+        let mut request = request(case)?;
         let first = generate(&request.encode_to_vec())?;
         assert_eq!(first, generate(&request.encode_to_vec())?, "{}", case.name);
         request.file_to_generate.reverse();

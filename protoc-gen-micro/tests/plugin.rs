@@ -148,15 +148,33 @@ fn protoc_prints_what_the_plugin_finds() -> TestResult {
 }
 
 #[test]
-fn a_file_of_an_edition_is_told_the_way_out() -> TestResult {
-    let folder = protos(&[("a.proto", "\nedition = \"2023\";\nmessage M {}\n")])?;
-    let (output, written) = through_protoc(folder.path(), &[], &["a.proto"])?;
+fn protoc_accepts_the_announced_editions() -> TestResult {
+    for edition in ["2023", "2024"] {
+        let text = format!("edition = \"{edition}\";\nmessage M {{ int32 a = 1; }}\n");
+        let folder = protos(&[("a.proto", &text)])?;
+        let (output, written) = through_protoc(folder.path(), &[], &["a.proto"])?;
+        assert!(output.status.success(), "{output:?}");
+        assert!(output.stderr.is_empty(), "{output:?}");
+        assert!(written["_.rs"].contains("pub a: ::core::option::Option<i32>"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_later_edition_is_told_the_way_out() -> TestResult {
+    let folder = protos(&[("a.proto", "\nedition = \"2026\";\nmessage M {}\n")])?;
+    let (output, written) =
+        through_protoc(folder.path(), &["--experimental_editions"], &["a.proto"])?;
     assert!(!output.status.success());
-    // Before it, protoc says in its own words that the plugin does not announce editions.
+    // Before it, protoc says in its own words that the plugin does not announce this edition.
     let stderr = String::from_utf8(output.stderr)?;
-    let expected = "--micro_out: a.proto:2: edition 2023 is not supported: write `syntax = \"proto3\";` \
-                    (or \"proto2\") in place of it\n";
-    assert!(stderr.ends_with(expected), "{stderr}");
+    let expected = concat!(
+        "--micro_out: a.proto:2: edition 2026 is not supported by protoc-gen-micro ",
+        env!("CARGO_PKG_VERSION"),
+        ", which reads proto2, proto3, and editions 2023 and 2024: write `edition = \"2024\";` in place of it, or \
+         use a newer version\n"
+    );
+    assert_eq!(stderr, expected);
     assert_eq!(written, BTreeMap::new());
     Ok(())
 }
@@ -205,8 +223,8 @@ fn a_finding_is_a_response_with_exit_status_0() -> TestResult {
     );
     assert_eq!(
         response.supported_features(),
-        1,
-        "proto3's optional, no editions"
+        3,
+        "proto3's optional, and editions"
     );
     assert!(response.file.is_empty());
     Ok(())

@@ -21,6 +21,7 @@ pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 pub use memory::Memory;
+pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 
 /// Where services are made known and found.

@@ -6,6 +6,23 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::method::Shape;
 
+/// The keys of an endpoint's metadata; [`Endpoint::metadata`] says what they mean.
+pub(crate) mod keys {
+    pub(crate) const RPC: &str = "rpc";
+    pub(crate) const STREAM: &str = "stream";
+    pub(crate) const DEPRECATED: &str = "deprecated";
+    // go-micro's names, of its gateways' endpoints (v2.9.1 api/api.go) and of its tools for agents (v6).
+    pub(crate) const DESCRIPTION: &str = "description";
+    pub(crate) const ENDPOINT: &str = "endpoint";
+    pub(crate) const HANDLER: &str = "handler";
+    pub(crate) const METHOD: &str = "method";
+    pub(crate) const PATH: &str = "path";
+    // Ours: go-micro's cannot say bodies, nor several methods with paths of their own.
+    pub(crate) const HTTP: &str = "http";
+    pub(crate) const REQUEST_DESCRIPTION: &str = "request_description";
+    pub(crate) const RESPONSE_DESCRIPTION: &str = "response_description";
+}
+
 /// A version of a service, and the nodes that run it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -48,7 +65,19 @@ pub struct Endpoint {
     pub request: Option<Value>,
     /// The type of its replies.
     pub response: Option<Value>,
-    /// Its metadata: `stream` is `true` on streams, `rpc` is the path of the method.
+    /// Its metadata. A server of micro writes, as far as the proto says it:
+    ///
+    /// | key | value |
+    /// |---|---|
+    /// | `rpc` | the path of the method, `/shop.v1.Orders/Place` |
+    /// | `stream` | `true` on streams |
+    /// | `deprecated` | `true` if the proto says so |
+    /// | `description` | the rpc's comment |
+    /// | `request_description`, `response_description` | the comments of its messages |
+    /// | `http` | all rules of `google.api.http`, as JSON: `[{"method":"POST","path":"/v1/orders","body":"*"}]`, with `response_body` where there is one |
+    /// | `endpoint`, `handler`, `method`, `path` | the same for go-micro's gateways: the endpoint's name, `rpc`, the HTTP method of the first rule, and a comma list of the paths that go with that method |
+    ///
+    /// mDNS leaves out the comments, then the types' fields, then all endpoints, where they do not fit.
     #[serde(deserialize_with = "null_as_default")]
     pub metadata: BTreeMap<String, String>,
 }

@@ -10,6 +10,7 @@
 
 mod call;
 mod cost;
+mod endpoint;
 pub(crate) mod registration;
 mod reply;
 mod router;
@@ -28,9 +29,8 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::exchange::{Exchange, Serve, Slot, Verb, Work};
 use crate::interceptor::{Chain, DynInterceptor, Interceptor};
-use crate::method::MethodKind;
 use crate::protocol::grpc::{self, ContentType, Dialect, Unsupported};
-use crate::registry::{Endpoint, Value};
+use crate::registry::Endpoint;
 use crate::status::Status;
 
 use call::Incall;
@@ -188,39 +188,13 @@ impl Server {
         router
             .routes()
             .into_iter()
-            .map(|route| endpoint(&route.info))
+            .map(|route| endpoint::endpoint(&route.info))
             .collect()
     }
 
     /// The server as what engines give their exchanges to.
     pub(crate) fn app(&self) -> Arc<dyn Serve> {
         Arc::new(self.clone())
-    }
-}
-
-/// go-micro's servers give a stream constant types and mark it in the metadata.
-fn endpoint(info: &crate::method::MethodInfo) -> Endpoint {
-    let stream = info.kind != MethodKind::Unary;
-    let constant = |name: &str| Value {
-        name: name.to_owned(),
-        kind: name.to_owned(),
-        values: Vec::new(),
-    };
-    let (request, response) = if stream {
-        (constant("Context"), constant("Stream"))
-    } else {
-        (Value::from(info.request), Value::from(info.response))
-    };
-    let mut metadata = std::collections::BTreeMap::new();
-    if stream {
-        metadata.insert("stream".to_owned(), "true".to_owned());
-    }
-    metadata.insert("rpc".to_owned(), info.path.to_owned());
-    Endpoint {
-        name: info.endpoint.to_owned(),
-        request: Some(request),
-        response: Some(response),
-        metadata,
     }
 }
 

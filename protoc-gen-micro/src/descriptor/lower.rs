@@ -2,20 +2,28 @@
 
 use std::collections::HashSet;
 
-use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::field_descriptor_proto::Label;
 use prost_types::source_code_info::Location;
-use prost_types::{
-    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
-};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
 
-/// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the file stays.
-pub(crate) fn lower(file: &mut FileDescriptorProto) {
+use super::defaults;
+use super::editions::is_packable;
+use super::request::File;
+
+/// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the files stays.
+pub(crate) fn lower(files: &mut [File]) {
+    for file in files.iter_mut() {
+        lower_file(&mut file.proto);
+    }
+    defaults::resolve_aliases(files.iter_mut().map(|file| &mut file.proto));
+}
+
+fn lower_file(file: &mut FileDescriptorProto) {
     if file.syntax.as_deref() == Some("proto3") {
         for message in &mut file.message_type {
             pack(message);
         }
     }
-    complete_locations(file);
 }
 
 /// Says `packed` where proto3 implies it: prost-build takes a repeated scalar with *any* option (such as
@@ -34,19 +42,12 @@ fn pack(message: &mut DescriptorProto) {
     }
 }
 
-fn is_packable(field: &FieldDescriptorProto) -> bool {
-    !matches!(
-        field.r#type(),
-        Type::String | Type::Bytes | Type::Message | Type::Group
-    )
-}
-
 /// Gives every item a location, and every comment line endings that Rust takes.
 ///
 /// prost-build looks the location of each item up and panics where there is none, which is what an incomplete
 /// `SourceCodeInfo` (of a tool other than protoc) comes to. A carriage return alone is an error in a Rust
 /// doc comment.
-fn complete_locations(file: &mut FileDescriptorProto) {
+pub(crate) fn complete_locations(file: &mut FileDescriptorProto) {
     let Some(info) = &mut file.source_code_info else {
         return;
     };
@@ -134,7 +135,8 @@ fn position(index: usize) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use prost_types::{FieldOptions, SourceCodeInfo};
+    use prost_types::field_descriptor_proto::Type;
+    use prost_types::{FieldDescriptorProto, FieldOptions, SourceCodeInfo};
 
     use super::*;
 
@@ -156,7 +158,7 @@ mod tests {
             }],
             ..FileDescriptorProto::default()
         };
-        lower(&mut file);
+        lower_file(&mut file);
         file.message_type[0].field[0]
             .options
             .as_ref()
@@ -205,7 +207,7 @@ mod tests {
             }),
             ..FileDescriptorProto::default()
         };
-        lower(&mut file);
+        complete_locations(&mut file);
         let info = file.source_code_info.unwrap_or_default();
         let paths: Vec<&[i32]> = info
             .location

@@ -1,14 +1,26 @@
 //! Lines and comments, from `SourceCodeInfo`.
 
-use prost_types::FileDescriptorProto;
+use prost_types::{FileDescriptorProto, SourceCodeInfo};
 
 /// The line, counted from 1, of the item at `path` (field numbers and indexes down the descriptor's tree).
 ///
 /// Scans: protoc does not sort locations by path, and lines are only asked for when something is wrong.
 pub(crate) fn line(file: &FileDescriptorProto, path: &[i32]) -> Option<u32> {
-    let locations = &file.source_code_info.as_ref()?.location;
-    let location = locations.iter().find(|location| location.path == path)?;
+    line_in(file.source_code_info.as_ref()?, path)
+}
+
+/// The same, of a file's `SourceCodeInfo`.
+pub(crate) fn line_in(source: &SourceCodeInfo, path: &[i32]) -> Option<u32> {
+    let mut locations = source.location.iter();
+    let location = locations.find(|location| location.path == path)?;
     u32::try_from(*location.span.first()?).ok()?.checked_add(1)
+}
+
+/// The line of the item at `path`, or else of the smallest one around it that has a line.
+pub(super) fn line_of_part(file: &FileDescriptorProto, path: &[i32]) -> Option<u32> {
+    (1..=path.len())
+        .rev()
+        .find_map(|length| line(file, path.get(..length)?))
 }
 
 /// A leading comment as plain text: each line without the space that follows `//`, no blank lines around.
@@ -42,6 +54,8 @@ mod tests {
         assert_eq!(line(&file, &[4, 1]), Some(4));
         assert_eq!(line(&file, &[4, 0]), None);
         assert_eq!(line(&FileDescriptorProto::default(), &[4, 1]), None);
+        assert_eq!(line_of_part(&file, &[4, 1, 2, 0, 8]), Some(4));
+        assert_eq!(line_of_part(&file, &[4, 0, 2, 0, 8]), None);
     }
 
     #[test]

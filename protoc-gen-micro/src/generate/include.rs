@@ -1,7 +1,7 @@
 //! Which file is included where: in the include file, packages as nested modules, and in the modules of
 //! messages that packages share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use proc_macro2::TokenStream;
@@ -33,8 +33,8 @@ struct Module {
 pub(crate) struct Hosted {
     /// The module, from that of the message's package.
     pub(crate) module: Vec<String>,
-    /// The items.
-    pub(crate) items: TokenStream,
+    /// The items, as text.
+    pub(crate) items: String,
 }
 
 // ===== impl Tree =====
@@ -66,17 +66,22 @@ impl Tree {
         text
     }
 
-    /// What goes into the modules of this package's messages.
-    pub(crate) fn hosted(&mut self, package: &Package<'_>, options: &Options) -> Vec<Hosted> {
-        let file = package.file_name(options);
-        let mut result = Vec::new();
+    /// What goes into the modules of messages, by the modules of their package.
+    pub(crate) fn hosted(
+        &mut self,
+        packages: &[Package<'_>],
+        options: &Options,
+    ) -> HashMap<Vec<String>, Vec<Hosted>> {
+        let mut result: HashMap<Vec<String>, Vec<Hosted>> = HashMap::new();
         for (module, host) in &self.hosts {
-            if *host == package.modules {
-                result.push(Hosted {
-                    module: module[host.len()..].to_vec(),
-                    items: self.root.at(module).items(&file),
-                });
-            }
+            let Some(package) = packages.iter().find(|package| package.modules == *host) else {
+                continue;
+            };
+            let file = package.file_name(options);
+            result.entry(host.clone()).or_default().push(Hosted {
+                module: module[host.len()..].to_vec(),
+                items: self.root.at(module).items(&file).to_string(),
+            });
         }
         result
     }

@@ -1,7 +1,6 @@
 //! From a request to files: the one pure function behind the plugin and the builder.
 
 mod assemble;
-mod boxes;
 mod check;
 mod descriptors;
 mod externs;
@@ -12,10 +11,14 @@ mod messages;
 pub(crate) mod names;
 mod package;
 mod prepare;
+mod recursion;
 mod repair;
+mod reprint;
 mod services;
+mod skeleton;
 mod symbols;
 mod types;
+mod workers;
 
 use proc_macro2::TokenStream;
 use std::collections::HashMap;
@@ -23,15 +26,18 @@ use std::collections::HashMap;
 use prost::Message;
 use prost::bytes::Bytes;
 
+use self::assemble::Source;
 use self::include::{Hosted, Tree};
-use self::messages::{Configure, Messages};
+pub(crate) use self::messages::Configure;
+use self::messages::Prost;
 use self::names::RustNames;
 use self::package::Package;
-use self::services::ServiceContext;
+pub(crate) use self::services::Standalone;
+use self::services::{Annotations, ServiceContext};
 use self::symbols::{Symbols, full_name};
 use self::types::Types;
 pub(crate) use self::types::matches;
-use crate::descriptor::{File, RawRequest, Request, comment, lower};
+use crate::descriptor::{File, RawRequest, Request, lower};
 use crate::diagnostic::{Diagnostic, Error};
 use crate::options::Options;
 use crate::parameters;
@@ -77,22 +83,24 @@ pub(crate) fn generate_from(request: Bytes) -> Result<Generated, Error> {
         Error::unreadable(format!("cannot read the code generator request: {error}"))
     })?;
     let options = parameters::parse(request.parameter.as_deref().unwrap_or_default())?;
-    run(request, &options, &mut |_| {})
+    run(request, &options, None)
 }
 
 /// The same with the options already read, and with the user's own changes to prost-build's settings.
 pub(crate) fn run(
     request: RawRequest,
     options: &Options,
-    configure: Configure<'_>,
+    configure: Option<Configure<'_>>,
 ) -> Result<Generated, Error> {
-    let Request { mut files } = Request::decode(request)?;
-    for file in &mut files {
-        lower(&mut file.proto);
-    }
+    let Request {
+        mut files,
+        warnings: left_out,
+    } = Request::decode(request)?;
+    lower(&mut files);
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
-    let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path)?;
+    let runtime = externs::runtime(options)?;
+    let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path);
     let mut symbols = Symbols::build(&packages, &types, options);
     let mut findings = messages::check_attributes(options);
     findings.extend(check::check(&files, &types));
@@ -101,18 +109,24 @@ pub(crate) fn run(
         findings.sort();
         return Err(Error::refused(findings));
     }
-    let protos = prepare::all(&files, &types, &symbols.plain_enums);
-    let messages = Messages::generate(protos, options, &extern_path, configure)?;
-
+    let mut annotations = Annotations::read(&packages, &files, &types, options);
     let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
-    let mut generated = Vec::new();
-    let mut findings = Vec::new();
     let mut tree = Tree::new(&packages, &symbols.hosts, options);
-    for package in packages.iter().filter(|package| package.written) {
-        let hosted = tree.hosted(package, options);
-        match write(
-            package, &hosted, &by_name, &types, &symbols, &messages, options,
-        ) {
+    let run = Run {
+        files: &files,
+        by_name,
+        types: &types,
+        symbols: &symbols,
+        annotations: &annotations,
+        options,
+        extern_path: &extern_path,
+        hosted: tree.hosted(&packages, options),
+    };
+    let written: Vec<&Package<'_>> = packages.iter().filter(|each| each.written).collect();
+    let mut generated = Vec::with_capacity(written.len() + 1);
+    let mut findings = Vec::new();
+    for (package, content) in written.iter().zip(run.write(&written, configure)) {
+        match content {
             Ok(content) => generated.push(GeneratedFile {
                 name: package.file_name(options),
                 content,
@@ -130,89 +144,117 @@ pub(crate) fn run(
         });
     }
     generated.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut warnings = gaps::find(&packages, &types, options);
+    let mut warnings = gaps::find(&packages, &types, &runtime, options);
+    if options.messages {
+        warnings.extend(left_out);
+    }
     warnings.append(&mut symbols.warnings);
+    warnings.append(&mut annotations.warnings);
     Ok(Generated {
         files: generated,
         warnings,
     })
 }
 
-/// The file of one package.
-fn write(
-    package: &Package<'_>,
-    hosted: &[Hosted],
-    files: &HashMap<&str, &File>,
-    types: &Types<'_>,
-    symbols: &Symbols,
-    messages: &Messages,
-    options: &Options,
-) -> Result<String, Diagnostic> {
-    let rust = types.seen_from(&package.modules);
-    let mut rest = TokenStream::new();
-    for file in &package.files {
-        for (index, proto) in (0..).zip(&file.proto.service) {
-            let full_name = full_name(file.proto.package(), proto.name());
-            let Some(names) = symbols.services.get(&full_name) else {
-                continue;
-            };
-            let docs = messages
-                .services
-                .get(&full_name)
-                .filter(|_| options.comments_of(&full_name));
-            rest.extend(services::emit(&ServiceContext {
-                proto,
-                full_name: &full_name,
-                names,
-                docs,
-                comments: &method_comments(file, index),
-                types,
-                rust,
-                options,
-            }));
-        }
-    }
-    if options.messages && options.json {
-        let protos: Vec<_> = package.files.iter().map(|file| &file.proto).collect();
-        rest.extend(json::emit(&protos, &rust));
-    }
-    let text = messages
-        .modules
-        .get(&package.modules)
-        .filter(|_| options.messages)
-        .map_or("", String::as_str);
-    if options.file_descriptor_set {
-        rest.extend(descriptors::emit(package, files)?);
-    }
-    assemble::file(package, text, rest, hosted, rust.runtime())
+/// What all packages of a run share.
+struct Run<'a> {
+    files: &'a [File],
+    by_name: HashMap<&'a str, &'a File>,
+    types: &'a Types<'a>,
+    symbols: &'a Symbols,
+    annotations: &'a Annotations,
+    options: &'a Options,
+    extern_path: &'a [(String, String)],
+    /// What goes into the modules of messages, by the modules of their package.
+    hosted: HashMap<Vec<String>, Vec<Hosted>>,
 }
 
-/// The plain leading comment of each rpc of the service with this index.
-fn method_comments(file: &File, service: i32) -> Vec<String> {
-    let Some(service_proto) = usize::try_from(service)
-        .ok()
-        .and_then(|index| file.proto.service.get(index))
-    else {
-        return Vec::new();
-    };
-    let mut comments = vec![String::new(); service_proto.method.len()];
-    for location in file
-        .proto
-        .source_code_info
-        .iter()
-        .flat_map(|info| &info.location)
-    {
-        // FileDescriptorProto: 6 is `service`; ServiceDescriptorProto: 2 is `method`.
-        if let [6, of, 2, method] = *location.path.as_slice() {
-            let slot = usize::try_from(method)
-                .ok()
-                .and_then(|method| comments.get_mut(method));
-            if let (true, Some(slot), Some(text)) =
-                (of == service, slot, &location.leading_comments)
-            {
-                *slot = comment(text);
+// ===== impl Run =====
+
+impl Run<'_> {
+    /// The files of these packages, in their order.
+    fn write(
+        &self,
+        packages: &[&Package<'_>],
+        configure: Option<Configure<'_>>,
+    ) -> Vec<Result<String, Diagnostic>> {
+        let prost = |configure: Option<Configure<'_>>| {
+            let Run { files, types, .. } = self;
+            let plain_enums = &self.symbols.plain_enums;
+            Prost::new(
+                files,
+                types,
+                plain_enums,
+                self.options,
+                self.extern_path,
+                configure,
+            )
+        };
+        if configure.is_some() {
+            // The user's function is called once and on this thread.
+            let mut prost = prost(configure);
+            let packages = packages.iter();
+            return packages
+                .map(|package| self.write_package(package, &mut prost))
+                .collect();
+        }
+        // The largest come first, so that no thread is left alone with one at the end.
+        let mut schedule: Vec<usize> = (0..packages.len()).collect();
+        let size = |index: &usize| packages.get(*index).map_or(0, |package| package.size());
+        schedule.sort_by_key(|index| std::cmp::Reverse(size(index)));
+        workers::map(
+            packages,
+            &schedule,
+            || prost(None),
+            |prost, package| self.write_package(package, prost),
+        )
+    }
+
+    /// The file of one package.
+    fn write_package(
+        &self,
+        package: &Package<'_>,
+        prost: &mut Prost<'_>,
+    ) -> Result<String, Diagnostic> {
+        let options = self.options;
+        let runtime = externs::runtime(options)?;
+        let rust = self.types.seen_from(&package.modules, &runtime);
+        let messages = prost.package(package)?;
+        let mut rest = TokenStream::new();
+        for file in &package.files {
+            for proto in &file.proto.service {
+                let full_name = full_name(file.proto.package(), proto.name());
+                let Some(names) = self.symbols.services.get(&full_name) else {
+                    continue;
+                };
+                let docs = messages
+                    .services
+                    .get(&full_name)
+                    .filter(|_| options.comments_of(&full_name));
+                rest.extend(services::emit(&ServiceContext {
+                    proto,
+                    full_name: &full_name,
+                    names,
+                    docs,
+                    annotations: self.annotations,
+                    types: self.types,
+                    rust,
+                    options,
+                }));
             }
         }
+        if options.messages && options.json {
+            let protos: Vec<_> = package.files.iter().map(|file| &file.proto).collect();
+            rest.extend(json::emit(&protos, &rust));
+        }
+        let source = Source {
+            text: if options.messages { &messages.text } else { "" },
+            customized: prost.customized,
+            hosted: self.hosted.get(&package.modules).map_or(&[], Vec::as_slice),
+        };
+        if options.file_descriptor_set {
+            rest.extend(descriptors::emit(package, &self.by_name)?);
+        }
+        assemble::file(package, source, rest, rust.runtime())
     }
-    comments
 }

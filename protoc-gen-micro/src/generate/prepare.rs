@@ -8,24 +8,18 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
 use super::types::{Types, full_path};
-use crate::descriptor::File;
 
-/// All files, ready for prost-build. The enum fields with these paths have to be plain integers.
-pub(crate) fn all(
-    files: &[File],
+/// Makes a file ready for prost-build. The enum fields with these paths have to be plain integers.
+pub(crate) fn file(
+    proto: &mut FileDescriptorProto,
     types: &Types<'_>,
     plain_enums: &BTreeSet<String>,
-) -> Vec<FileDescriptorProto> {
+) {
     let prepare = Prepare { types, plain_enums };
-    let prepared = files.iter().map(|file| {
-        let mut proto = file.proto.clone();
-        let prefix = full_path(&proto);
-        for message in &mut proto.message_type {
-            prepare.message(&prefix, message);
-        }
-        proto
-    });
-    prepared.collect()
+    let prefix = full_path(proto);
+    for message in &mut proto.message_type {
+        prepare.message(&prefix, message);
+    }
 }
 
 struct Prepare<'a> {

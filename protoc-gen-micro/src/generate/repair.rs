@@ -3,8 +3,9 @@
 //! Its `Debug` declares helper types of fixed names around the enums it prints, and its comments keep some
 //! of a proto's code blocks alive as doctests.
 
-use proc_macro2::{Literal, TokenStream, TokenTree};
-use syn::{Attribute, Expr, ExprLit, ImplItem, Item, Lit, LitStr, Meta, TraitItem};
+use std::borrow::Cow;
+
+use syn::Item;
 
 use super::include::Hosted;
 use crate::diagnostic::Diagnostic;
@@ -31,7 +32,7 @@ pub(crate) fn host(items: &mut [Item], hosted: &[Hosted]) -> Result<(), Diagnost
                 hosted.module.join("::")
             ))
         })?;
-        let file: syn::File = syn::parse2(hosted.items.clone())
+        let file: syn::File = syn::parse_file(&hosted.items)
             .map_err(|error| Diagnostic::new(format!("the modules of packages: {error}")))?;
         found.extend(file.items);
     }
@@ -51,141 +52,63 @@ fn find<'i>(items: &'i mut [Item], path: &[String]) -> Option<&'i mut Vec<Item>>
     find(&mut inside.1, rest)
 }
 
-/// Whether a comment of an item has what rustdoc takes for HTML, and warns of if it is none.
-pub(crate) fn has_html(item: &Item) -> bool {
-    let any = |attributes: &[Attribute]| attributes.iter().any(is_html);
-    match item {
-        Item::Struct(item) => any(&item.attrs) || item.fields.iter().any(|field| any(&field.attrs)),
-        Item::Enum(item) => {
-            any(&item.attrs) || item.variants.iter().any(|variant| any(&variant.attrs))
-        }
-        Item::Mod(item) => item
-            .content
+/// Whether a comment has what rustdoc takes for HTML, and warns of if it is none.
+pub(crate) fn has_html(text: &str) -> bool {
+    let mut comments = text.lines().map(str::trim_start);
+    comments.any(|line| line.starts_with("///") && is_html(line))
+}
+
+/// Whether a line of a comment has something like a tag.
+pub(crate) fn is_html(comment: &str) -> bool {
+    comment.match_indices('<').any(|(place, _)| {
+        let rest = &comment[place + 1..];
+        // Links in angle brackets are what prost-build makes of links.
+        rest.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/')
+            && !rest.starts_with("http")
+    })
+}
+
+/// The text with its comments made safe, and paths in front of enums that are named like helpers.
+pub(crate) fn repair(text: &str) -> Cow<'_, str> {
+    // Nearly all packages need nothing of this.
+    let suspicious = text.contains("```")
+        || !text.is_ascii()
+        || HELPERS
             .iter()
-            .any(|(_, items)| items.iter().any(has_html)),
-        Item::Trait(item) => {
-            any(&item.attrs)
-                || item.items.iter().any(|item| match item {
-                    TraitItem::Fn(item) => any(&item.attrs),
-                    _ => false,
-                })
-        }
-        Item::Impl(item) => item.items.iter().any(|item| match item {
-            ImplItem::Fn(item) => any(&item.attrs),
-            _ => false,
-        }),
-        _ => false,
+            .any(|name| text.contains(&format!("pub enum {name} ")));
+    if !suspicious {
+        return Cow::Borrowed(text);
     }
-}
-
-fn is_html(attribute: &Attribute) -> bool {
-    let Meta::NameValue(pair) = &attribute.meta else {
-        return false;
-    };
-    let Expr::Lit(ExprLit {
-        lit: Lit::Str(text),
-        ..
-    }) = &pair.value
-    else {
-        return false;
-    };
-    let text = text.value();
-    pair.path.is_ident("doc")
-        && text.match_indices('<').any(|(place, _)| {
-            let rest = &text[place + 1..];
-            // Links in angle brackets are what prost-build makes of links.
-            rest.starts_with(|first: char| first.is_ascii_alphabetic() || first == '/')
-                && !rest.starts_with("http")
-        })
-}
-
-/// Repairs the items of a file, and those of the modules in it.
-pub(crate) fn repair(items: &mut [Item]) {
-    for item in items {
-        match item {
-            Item::Struct(item) => {
-                attributes(&mut item.attrs);
-                item.fields
-                    .iter_mut()
-                    .for_each(|field| attributes(&mut field.attrs));
-            }
-            Item::Enum(item) => {
-                attributes(&mut item.attrs);
-                for variant in &mut item.variants {
-                    attributes(&mut variant.attrs);
-                }
-            }
-            Item::Mod(item) => {
-                if let Some((_, items)) = &mut item.content {
-                    repair(items);
-                }
-            }
-            _ => {}
-        }
+    let mut result = String::with_capacity(text.len() + text.len() / 16);
+    for line in text.lines() {
+        let inside = line.trim_start_matches(' ');
+        let repaired = if inside.starts_with("///") {
+            safe_doc(line)
+        } else if inside.starts_with("#[prost(") {
+            rooted(line)
+        } else {
+            None
+        };
+        result.push_str(repaired.as_deref().unwrap_or(line));
+        result.push('\n');
     }
+    Cow::Owned(result)
 }
 
-fn attributes(attributes: &mut [Attribute]) {
-    for attribute in attributes {
-        match &mut attribute.meta {
-            Meta::NameValue(pair) if pair.path.is_ident("doc") => {
-                if let Expr::Lit(ExprLit {
-                    lit: Lit::Str(text),
-                    ..
-                }) = &mut pair.value
-                    && let Some(safe) = safe_doc(&text.value())
-                {
-                    *text = LitStr::new(&safe, text.span());
-                }
+/// A field's attribute with a path in front of an enum that is named like a helper.
+fn rooted(attribute: &str) -> Option<String> {
+    HELPERS.iter().find_map(|name| {
+        for (start, end) in [("enumeration = \"", "\""), ("enumeration(", ")")] {
+            let (bare, path) = (
+                format!("{start}{name}{end}"),
+                format!("{start}self::{name}{end}"),
+            );
+            if attribute.contains(&bare) {
+                return Some(attribute.replace(&bare, &path));
             }
-            Meta::List(list) if list.path.is_ident("prost") => {
-                if let Some(tokens) = rooted(&list.tokens) {
-                    list.tokens = tokens;
-                }
-            }
-            _ => {}
         }
-    }
-}
-
-/// The inside of `#[prost(…)]` with a path in front of an enum that is named like a helper.
-fn rooted(tokens: &TokenStream) -> Option<TokenStream> {
-    let mut changed = false;
-    let mut of_enum = false;
-    let result = tokens
-        .clone()
-        .into_iter()
-        .map(|token| {
-            match &token {
-                TokenTree::Ident(word) => of_enum = word == "enumeration",
-                TokenTree::Literal(literal) => {
-                    let text = literal.to_string();
-                    let text = text.trim_matches('"');
-                    let rooted = if of_enum {
-                        HELPERS.contains(&text).then(|| format!("self::{text}"))
-                    } else {
-                        map_of_enums(text)
-                    };
-                    if let Some(rooted) = rooted {
-                        changed = true;
-                        return Literal::string(&rooted).into();
-                    }
-                }
-                _ => {}
-            }
-            token
-        })
-        .collect();
-    changed.then_some(result)
-}
-
-/// The same for the types of a map: `string, enumeration(Inner)`.
-fn map_of_enums(types: &str) -> Option<String> {
-    let (key, value) = types.split_once(", enumeration(")?;
-    let name = value.strip_suffix(')')?;
-    HELPERS
-        .contains(&name)
-        .then(|| format!("{key}, enumeration(self::{name})"))
+        None
+    })
 }
 
 /// Characters that turn the direction of text: rustc denies them in source
@@ -232,43 +155,34 @@ fn disarm(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use syn::parse_quote;
-
     use super::*;
 
     #[test]
     fn enums_named_like_helpers_get_a_path() {
-        let mut items: Vec<Item> = vec![parse_quote! {
-            mod inside {
-                struct M {
-                    #[prost(enumeration = "Inner", tag = "1", default = "Inner")]
-                    a: i32,
-                    #[prost(map = "string, enumeration(ValueWrapper)", tag = "2")]
-                    b: HashMap<String, i32>,
-                    #[prost(enumeration = "other::Inner", tag = "3")]
-                    c: i32,
-                    #[prost(string, default = "Inner", tag = "4")]
-                    d: String,
-                }
-            }
-        }];
-        repair(&mut items);
-        let expected: Item = parse_quote! {
-            mod inside {
-                struct M {
-                    #[prost(enumeration = "self::Inner", tag = "1", default = "Inner")]
-                    a: i32,
-                    #[prost(map = "string, enumeration(self::ValueWrapper)", tag = "2")]
-                    b: HashMap<String, i32>,
-                    #[prost(enumeration = "other::Inner", tag = "3")]
-                    c: i32,
-                    #[prost(string, default = "Inner", tag = "4")]
-                    d: String,
-                }
-            }
-        };
-        let text = |item: &Item| quote::ToTokens::to_token_stream(item).to_string();
-        assert_eq!(text(&items[0]), text(&expected));
+        let before = "\
+pub enum Inner {
+    #[prost(enumeration = \"Inner\", tag = \"1\", default = \"Inner\")]
+    #[prost(map = \"string, enumeration(Inner)\", tag = \"2\")]
+    #[prost(enumeration = \"other::Inner\", tag = \"3\")]
+    #[prost(string, default = \"Inner\", tag = \"4\")]
+";
+        let after = "\
+pub enum Inner {
+    #[prost(enumeration = \"self::Inner\", tag = \"1\", default = \"Inner\")]
+    #[prost(map = \"string, enumeration(self::Inner)\", tag = \"2\")]
+    #[prost(enumeration = \"other::Inner\", tag = \"3\")]
+    #[prost(string, default = \"Inner\", tag = \"4\")]
+";
+        assert_eq!(repair(before), after);
+        assert!(matches!(repair("pub enum Other {}\n"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn html_is_found_in_comments_alone() {
+        assert!(has_html("/// a Vec<u8>\n"));
+        assert!(has_html("    /// </b>\n"));
+        assert!(!has_html("/// <https://example.com> 1 < 2\n"));
+        assert!(!has_html("pub a: Vec<u8>,\n"));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::engine::{Engine, Prepared};
 use self::interfaces::Selection;
@@ -267,6 +267,11 @@ fn prepare(service: &Service) -> Result<Vec<Prepared>, Error> {
     }
     match left_out {
         LeftOut::Nothing => {}
+        // Nobody misses a comment but who reads it, and every longer service has some.
+        LeftOut::Comments => debug!(
+            service = service.name,
+            "mdns leaves out the comments of the endpoints: with them the record has more than 8 KB"
+        ),
         LeftOut::Values => warn!(
             service = service.name,
             "mdns leaves out the fields of the endpoints' messages: with them the record has more than 8 KB"

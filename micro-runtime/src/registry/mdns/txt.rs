@@ -12,7 +12,7 @@ use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::{Endpoint, Node, Service, Value};
+use crate::registry::{Endpoint, Node, Service, Value, keys};
 
 /// The most JSON that is unpacked from a text. A record's 64 KB of hex can hold 32 MB of zeros.
 pub(super) const MAX_JSON: usize = 1 << 20;
@@ -22,12 +22,19 @@ pub(super) const MAX_JSON: usize = 1 << 20;
 const MAX_ENDPOINTS: usize = 4096;
 const MAX_VALUES: usize = 32_768;
 
-/// Above this, in bytes of the record, the fields of messages are left out. macOS sends no larger datagram
+/// Above this, in bytes of the record, comments are left out, and then the fields of messages. macOS sends no larger datagram
 /// than 9,216 bytes unless told to, and beyond the interface's MTU each loss of a fragment loses the whole.
 const VALUES_LIMIT: usize = 8 * 1024;
 
 /// Above this the endpoints are left out too: a packet must hold it all, in at most 65,507 bytes.
 const ENDPOINTS_LIMIT: usize = 60 * 1024;
+
+/// What is in an endpoint's metadata for people alone.
+const COMMENTS: [&str; 3] = [
+    keys::DESCRIPTION,
+    keys::REQUEST_DESCRIPTION,
+    keys::RESPONSE_DESCRIPTION,
+];
 
 /// The longest string in a TXT record (RFC 1035 §3.3).
 const STRING: usize = 255;
@@ -47,7 +54,9 @@ pub(super) struct Text {
 pub(super) enum LeftOut {
     /// Nothing.
     Nothing,
-    /// The fields of the endpoints' messages; the messages' names are there.
+    /// The comments of the endpoints and of their messages.
+    Comments,
+    /// Those, and the fields of the endpoints' messages; the messages' names are there.
     Values,
     /// The endpoints.
     Endpoints,
@@ -87,6 +96,10 @@ impl Text {
     pub(super) fn encode_to_fit(mut self) -> Option<(Vec<u8>, LeftOut)> {
         let mut left_out = LeftOut::Nothing;
         let mut data = self.encode();
+        if data.len() > VALUES_LIMIT && self.drop_comments() {
+            left_out = LeftOut::Comments;
+            data = self.encode();
+        }
         if data.len() > VALUES_LIMIT && self.drop_values() {
             left_out = LeftOut::Values;
             data = self.encode();
@@ -96,6 +109,17 @@ impl Text {
             data = self.encode();
         }
         (data.len() <= ENDPOINTS_LIMIT).then_some((data, left_out))
+    }
+
+    /// Takes the comments out of the endpoints' metadata; false if there were none.
+    fn drop_comments(&mut self) -> bool {
+        let mut dropped = false;
+        for endpoint in self.endpoints.iter_mut().flatten() {
+            for key in COMMENTS {
+                dropped |= endpoint.metadata.remove(key).is_some();
+            }
+        }
+        dropped
     }
 
     /// Takes the fields out of requests and responses; false if there were none.
@@ -346,6 +370,26 @@ mod tests {
         let long = (0..60_000).map(|_| fastrand::alphanumeric()).collect();
         text.metadata = Some([("k".to_owned(), long)].into());
         assert!(text.encode_to_fit().is_none());
+    }
+
+    #[test]
+    fn comments_are_the_first_to_go() {
+        let mut text = with_endpoints(20, 2);
+        let mut random = fastrand::Rng::with_seed(7);
+        for endpoint in text.endpoints.iter_mut().flatten() {
+            for key in COMMENTS {
+                let words = (0..100).map(|_| random.alphanumeric()).collect();
+                endpoint.metadata.insert(key.to_owned(), words);
+            }
+            endpoint.metadata.insert("rpc".into(), "/a.B/C".into());
+        }
+        let (data, left_out) = text.clone().encode_to_fit().unwrap();
+        assert_eq!(left_out, LeftOut::Comments);
+        assert!(data.len() <= VALUES_LIMIT);
+        for endpoint in text.endpoints.iter_mut().flatten() {
+            endpoint.metadata = [("rpc".to_owned(), "/a.B/C".to_owned())].into();
+        }
+        assert_eq!(Text::decode(&data).unwrap(), text, "all else is there");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
 
-use crate::descriptor::{File, line};
+use crate::descriptor::File;
 use crate::diagnostic::Diagnostic;
 
 /// An item of a proto.
@@ -98,7 +98,7 @@ impl<'a> Site<'a> {
 impl Site<'_> {
     /// Looked for only when it is needed: there are many sites and few findings.
     fn line(&self) -> Option<u32> {
-        line(&self.file.proto, &self.path)
+        self.file.line(&self.path)
     }
 
     fn is(&self, other: &Site<'_>) -> bool {
