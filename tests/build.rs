@@ -1,6 +1,11 @@
 //! Generates the code that the tests include.
 
-fn main() -> Result<(), protoc_gen_micro::BuildError> {
+use std::path::PathBuf;
+
+use protoc_gen_micro::{BuildError, Builder};
+
+fn main() -> Result<(), BuildError> {
+    constructs()?;
     protoc_gen_micro::compile_protos(
         [
             "proto/e2e.proto",
@@ -10,4 +15,32 @@ fn main() -> Result<(), protoc_gen_micro::BuildError> {
         ["proto", "peers/proto", "../proto"],
     )
     .map(drop)
+}
+
+/// The code for `tests/constructs`, in a folder of its own: no other test is to wait for it.
+fn constructs() -> Result<(), BuildError> {
+    println!("cargo::rerun-if-changed=proto/constructs");
+    let names = [
+        "conflicts",
+        "defaults",
+        "edition2023",
+        "edition2024",
+        "maps",
+        "option",
+        "other",
+        "proto2",
+        "proto3",
+        "recursion",
+        "visible",
+    ];
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("constructs");
+    Builder::new()
+        .files(names.map(|name| format!("proto/constructs/{name}.proto")))
+        .includes(["proto"])
+        .include_file("mod.rs")
+        .out_dir(out)
+        // It would print the warnings too, which are meant.
+        .emit_rerun(false)
+        .compile()
+        .map(drop)
 }
