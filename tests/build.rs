@@ -6,15 +6,17 @@ use protoc_gen_micro::{BuildError, Builder};
 
 fn main() -> Result<(), BuildError> {
     constructs()?;
-    protoc_gen_micro::compile_protos(
-        [
+    Builder::new()
+        .files([
             "proto/e2e.proto",
             "proto/json_test.proto",
             "peers/proto/peer.proto",
-        ],
-        ["proto", "peers/proto", "../proto"],
-    )
-    .map(drop)
+        ])
+        .includes(["proto", "peers/proto", "../proto"])
+        .include_file("_micro.rs")
+        .file_descriptor_set(true)
+        .compile()
+        .map(drop)
 }
 
 /// The code for `tests/constructs`, in a folder of its own: no other test is to wait for it.

@@ -128,3 +128,16 @@ fn vectors() {
         wrong.join("\n")
     );
 }
+
+#[test]
+fn what_is_skipped_is_utf8_too() {
+    let json = b"{\"unknown\":\"\xff\",\"name\":\"\"}";
+    let error = options().from_slice::<v1::Tree>(json).unwrap_err();
+    assert!(error.is_syntax(), "{error}");
+    assert!(options().from_slice::<v1::Tree>(&[0xff]).is_err());
+    assert!(
+        options()
+            .from_slice::<v1::Tree>(&[0xef, 0xbb, 0xbf, b'{', b'}'])
+            .is_err()
+    );
+}

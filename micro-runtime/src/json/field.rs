@@ -87,7 +87,7 @@ impl<E: JsonEnum> Element<Enum<E>> for i32 {
         }
         match E::name(*self) {
             Some(name) if !w.options().enums_as_numbers => w.string(name),
-            _ => w.signed(i64::from(*self)),
+            _ => w.int32(*self),
         }
     }
 

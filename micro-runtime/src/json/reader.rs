@@ -168,11 +168,9 @@ impl<'a> JsonReader<'a> {
         read: &mut dyn FnMut(&mut JsonReader<'_>) -> Result<()>,
     ) -> Result<()> {
         let scope = self.scope;
-        drive_once(
-            raw.get().as_bytes(),
-            self.source.is_exact(),
-            &mut |source| read(&mut JsonReader { source, scope }),
-        )
+        drive_once(raw.get(), self.source.is_exact(), &mut |source| {
+            read(&mut JsonReader { source, scope })
+        })
         .map_err(JsonError::without_position)
     }
 
@@ -191,7 +189,7 @@ impl<'a> JsonReader<'a> {
 
     /// Reads a value that is no container.
     pub(super) fn scalar(&mut self) -> Result<Token<'_>> {
-        self.source.read(None, None)
+        self.source.scalar()
     }
 
     /// Reads a list; `Null` if there is none.

@@ -47,7 +47,7 @@ scalar!(
     i32,
     "Int32Value",
     |r| number::read_integer(r),
-    |value, w| w.signed(i64::from(*value)),
+    |value, w| w.int32(*value),
     |value| { *value == 0 }
 );
 scalar!(
@@ -61,7 +61,7 @@ scalar!(
     u32,
     "UInt32Value",
     |r| number::read_integer(r),
-    |value, w| w.unsigned(u64::from(*value)),
+    |value, w| w.uint32(*value),
     |value| { *value == 0 }
 );
 scalar!(

@@ -196,6 +196,18 @@ impl<'a> JsonWriter<'a> {
         Ok(())
     }
 
+    pub(super) fn int32(&mut self, value: i32) -> Result<()> {
+        CompactFormatter
+            .write_i32(&mut *self.buffer, value)
+            .map_err(JsonError::write)
+    }
+
+    pub(super) fn uint32(&mut self, value: u32) -> Result<()> {
+        CompactFormatter
+            .write_u32(&mut *self.buffer, value)
+            .map_err(JsonError::write)
+    }
+
     pub(super) fn signed(&mut self, value: i64) -> Result<()> {
         CompactFormatter
             .write_i64(&mut *self.buffer, value)
@@ -267,13 +279,13 @@ impl fmt::Debug for JsonWriter<'_> {
 
 /// What JSON has no number for.
 fn not_finite(value: f64) -> Option<&'static [u8]> {
-    if value.is_nan() {
-        Some(b"\"NaN\"")
-    } else if value == f64::INFINITY {
-        Some(b"\"Infinity\"")
-    } else if value == f64::NEG_INFINITY {
-        Some(b"\"-Infinity\"")
-    } else {
+    if value.is_finite() {
         None
+    } else if value.is_nan() {
+        Some(b"\"NaN\"")
+    } else if value > 0.0 {
+        Some(b"\"Infinity\"")
+    } else {
+        Some(b"\"-Infinity\"")
     }
 }

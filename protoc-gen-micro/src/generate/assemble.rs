@@ -69,6 +69,14 @@ pub(crate) fn file(
     Ok(text)
 }
 
+/// Items as text.
+///
+/// # Errors
+/// If they are no Rust.
+pub(crate) fn print(items: TokenStream) -> Result<String, syn::Error> {
+    Ok(tidy(&prettyplease::unparse(&syn::parse2(items)?)))
+}
+
 /// Lets users deny what generated messages cannot keep to: their names and comments are the proto's, and
 /// which of them are used is the user's.
 fn allow(item: &mut Item, deprecated: bool) {

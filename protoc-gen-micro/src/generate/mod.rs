@@ -24,6 +24,7 @@ use prost::bytes::Bytes;
 use self::messages::{Configure, Messages};
 use self::names::RustNames;
 use self::package::Package;
+pub(crate) use self::services::Standalone;
 use self::services::{Annotations, ServiceContext};
 use self::symbols::{Symbols, full_name};
 use self::types::Types;

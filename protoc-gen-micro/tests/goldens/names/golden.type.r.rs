@@ -237,6 +237,11 @@ pub mod __self {
     use ::micro_runtime::server::Routes;
 
     /// Messages that are called like what generated code uses.
+    ///
+    /// A handler of `golden.type.r.Self`: implement it, and add it to a server with
+    /// [`register_self_handler`]. The functions are written as `async fn`. One that
+    /// fails answers with its error's status; one whose caller goes away, or whose
+    /// deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.type.r.Self`",
         label = "`SelfHandler` is not implemented for `{Self}`",
@@ -293,6 +298,10 @@ pub mod __self {
         ) -> impl Future<Output = Result<super::Send>> + Send;
 
         /// Answers the rpc `From`.
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last; `responses.send(..).await?` sends a reply, and waits while the
+        /// caller reads slowly. Returning ends the stream.
         fn from(
             &self,
             ctx: Context,
@@ -301,6 +310,9 @@ pub mod __self {
         ) -> impl Future<Output = Result<()>> + Send;
 
         /// Answers the rpc `Connect`.
+        ///
+        /// `responses.send(..).await?` sends a reply, and waits while the caller reads
+        /// slowly. Returning ends the stream.
         fn connect(
             &self,
             ctx: Context,
@@ -309,6 +321,9 @@ pub mod __self {
         ) -> impl Future<Output = Result<()>> + Send;
 
         /// Answers the rpc `Config`.
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last.
         fn config(
             &self,
             ctx: Context,
@@ -813,12 +828,22 @@ pub mod __self {
     }
 
     /// Messages that are called like what generated code uses.
+    ///
+    /// A client of `golden.type.r.Self`, made by [`new_self_service`]. Clones are
+    /// cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct SelfService {
         target: Target,
     }
 
     /// A client of the service `golden.type.r.Self` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_self_service(name: &str, client: &Client) -> SelfService {
         SelfService {
@@ -851,11 +876,18 @@ pub mod __self {
         }
 
         /// Calls the rpc `From`.
+        ///
+        /// Awaited, the call gives both sides: `send` the requests and then `finish`, and
+        /// `recv` the replies until `None`, in any order. Dropping one before its end
+        /// cancels the call.
         pub fn from(&self) -> Call<super::Ok, super::Err, Bidi> {
             self.target.bidi(&FROM)
         }
 
         /// Calls the rpc `Connect`.
+        ///
+        /// Awaited, the call gives the replies: `recv` one after the other, until `None`.
+        /// Dropped before that, they cancel the call.
         pub fn connect(
             &self,
             req: super::Future,
@@ -864,6 +896,9 @@ pub mod __self {
         }
 
         /// Calls the rpc `Config`.
+        ///
+        /// Awaited, the call gives the side to send on: `send` each request, then
+        /// `finish`, which brings the reply. Dropped before that, it cancels the call.
         pub fn config(&self) -> Call<super::Arc, super::Call, ClientStreaming> {
             self.target.client_streaming(&CONFIG)
         }
@@ -1233,99 +1268,91 @@ pub mod __self {
         )
         .shapes(&NONE_SHAPE, &NONE_SHAPE);
 
-    static ARC_SHAPE: Shape = Shape::new("Arc", "Arc", &[]);
+    static ARC_SHAPE: Shape = Shape::message("Arc", "", &[]);
 
-    static BOX_SHAPE: Shape = Shape::new(
+    static BOX_SHAPE: Shape = Shape::message(
         "Box",
-        "Box",
-        &[Shape::new("box", "Box", &[Shape::new("box", "Box", &[])])],
+        "",
+        &[Shape::nested("box", "Box", &[Shape::field("box", "Box")])],
     );
 
-    static CALL_SHAPE: Shape = Shape::new("Call", "Call", &[]);
+    static CALL_SHAPE: Shape = Shape::message("Call", "", &[]);
 
-    static CLIENT_SHAPE: Shape = Shape::new("Client", "Client", &[]);
+    static CLIENT_SHAPE: Shape = Shape::message("Client", "", &[]);
 
-    static CONTEXT_SHAPE: Shape = Shape::new("Context", "Context", &[]);
+    static CONTEXT_SHAPE: Shape = Shape::message("Context", "", &[]);
 
-    static ERR_SHAPE: Shape = Shape::new("Err", "Err", &[Shape::new("err", "", &[])]);
+    static ERR_SHAPE: Shape = Shape::message("Err", "", &[Shape::field("err", "")]);
 
-    static ERROR_SHAPE: Shape = Shape::new("Error", "Error", &[]);
+    static ERROR_SHAPE: Shape = Shape::message("Error", "", &[]);
 
-    static FROM_SHAPE: Shape = Shape::new("From", "From", &[]);
+    static FROM_SHAPE: Shape = Shape::message("From", "", &[]);
 
-    static FUTURE_SHAPE: Shape = Shape::new("Future", "Future", &[]);
+    static FUTURE_SHAPE: Shape = Shape::message("Future", "", &[]);
 
-    static H_SHAPE: Shape = Shape::new("H", "H", &[]);
+    static H_SHAPE: Shape = Shape::message("H", "", &[]);
 
-    static INBOUND_SHAPE: Shape = Shape::new("Inbound", "Inbound", &[]);
+    static INBOUND_SHAPE: Shape = Shape::message("Inbound", "", &[]);
 
-    static METHOD_SHAPE: Shape = Shape::new("Method", "Method", &[]);
+    static METHOD_SHAPE: Shape = Shape::message("Method", "", &[]);
 
-    static NONE_SHAPE: Shape = Shape::new(
+    static NONE_SHAPE: Shape = Shape::message(
         "None",
-        "None",
-        &[Shape::new("none", "Some", &[Shape::new("some", "int32", &[])])],
+        "",
+        &[Shape::nested("none", "Some", &[Shape::field("some", "int32")])],
     );
 
-    static OK_SHAPE: Shape = Shape::new(
-        "Ok",
-        "Ok",
-        &[Shape::new("ok", "[]string", &[])],
-    );
+    static OK_SHAPE: Shape = Shape::message("Ok", "", &[Shape::field("ok", "[]string")]);
 
-    static OPTION_SHAPE: Shape = Shape::new(
+    static OPTION_SHAPE: Shape = Shape::message(
         "Option",
-        "Option",
-        &[Shape::new("option", "Option", &[Shape::new("option", "Option", &[])])],
+        "",
+        &[Shape::nested("option", "Option", &[Shape::field("option", "Option")])],
     );
 
-    static OUTBOUND_SHAPE: Shape = Shape::new("Outbound", "Outbound", &[]);
+    static OUTBOUND_SHAPE: Shape = Shape::message("Outbound", "", &[]);
 
-    static RESULT_SHAPE: Shape = Shape::new(
+    static RESULT_SHAPE: Shape = Shape::message(
         "Result",
-        "Result",
-        &[Shape::new("result", "Result", &[Shape::new("result", "Result", &[])])],
+        "",
+        &[Shape::nested("result", "Result", &[Shape::field("result", "Result")])],
     );
 
-    static ROUTES_SHAPE: Shape = Shape::new("Routes", "Routes", &[]);
+    static ROUTES_SHAPE: Shape = Shape::message("Routes", "", &[]);
 
-    static SEND_SHAPE: Shape = Shape::new("Send", "Send", &[]);
+    static SEND_SHAPE: Shape = Shape::message("Send", "", &[]);
 
-    static SERVER_SHAPE: Shape = Shape::new("Server", "Server", &[]);
+    static SERVER_SHAPE: Shape = Shape::message("Server", "", &[]);
 
-    static SHAPE_SHAPE: Shape = Shape::new("Shape", "Shape", &[]);
+    static SHAPE_SHAPE: Shape = Shape::message("Shape", "", &[]);
 
-    static SOME_SHAPE: Shape = Shape::new(
+    static SOME_SHAPE: Shape = Shape::message(
         "Some",
-        "Some",
-        &[Shape::new("some", "int32", &[])],
+        "",
+        &[Shape::field("some", "int32")],
     );
 
-    static STRING_SHAPE: Shape = Shape::new(
+    static STRING_SHAPE: Shape = Shape::message(
         "String",
-        "String",
-        &[Shape::new("string", "string", &[])],
+        "",
+        &[Shape::field("string", "string")],
     );
 
-    static T_SHAPE: Shape = Shape::new("T", "T", &[]);
+    static T_SHAPE: Shape = Shape::message("T", "", &[]);
 
-    static VEC_SHAPE: Shape = Shape::new(
-        "Vec",
-        "Vec",
-        &[Shape::new("vec", "[]Vec", &[])],
-    );
+    static VEC_SHAPE: Shape = Shape::message("Vec", "", &[Shape::field("vec", "[]Vec")]);
 
-    static TYPE_SHAPE: Shape = Shape::new(
+    static TYPE_SHAPE: Shape = Shape::message(
         "Type",
-        "Type",
+        "",
         &[
-            Shape::new("type", "int32", &[]),
-            Shape::new("self", "int32", &[]),
-            Shape::new("async", "int32", &[]),
-            Shape::new("crate", "int32", &[]),
-            Shape::new("gen", "int32", &[]),
-            Shape::new("struct", "Type_Match", &[]),
-            Shape::new("enum", "string", &[]),
+            Shape::field("type", "int32"),
+            Shape::field("self", "int32"),
+            Shape::field("async", "int32"),
+            Shape::field("crate", "int32"),
+            Shape::field("gen", "int32"),
+            Shape::field("struct", "Type_Match"),
+            Shape::field("enum", "string"),
         ],
     );
 }

@@ -237,6 +237,11 @@ pub mod __store {
     use ::micro_runtime::server::Routes;
 
     /// Shows how types nest.
+    ///
+    /// A handler of `golden.nested.Store`: implement it, and add it to a server with
+    /// [`register_store_handler`]. The functions are written as `async fn`. One that
+    /// fails answers with its error's status; one whose caller goes away, or whose
+    /// deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.nested.Store`",
         label = "`StoreHandler` is not implemented for `{Self}`",
@@ -283,12 +288,22 @@ pub mod __store {
     }
 
     /// Shows how types nest.
+    ///
+    /// A client of `golden.nested.Store`, made by [`new_store_service`]. Clones are
+    /// cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct StoreService {
         target: Target,
     }
 
     /// A client of the service `golden.nested.Store` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_store_service(name: &str, client: &Client) -> StoreService {
         StoreService {
@@ -317,73 +332,73 @@ pub mod __store {
         )
         .shapes(&ORDER_SHAPE, &ORDER_RECEIPT_SHAPE);
 
-    static ORDER_SHAPE: Shape = Shape::new(
+    static ORDER_SHAPE: Shape = Shape::message(
         "Order",
-        "Order",
+        "",
         &[
-            Shape::new("id", "string", &[]),
-            Shape::new("lines", "[]Order_Line", &[]),
-            Shape::new("state", "Order_State", &[]),
-            Shape::new("note", "string", &[]),
-            Shape::new("wanted", "Order_State", &[]),
-            Shape::new("by_name", "", &[]),
-            Shape::new("states", "", &[]),
-            Shape::new("numbers", "[]uint32", &[]),
-            Shape::new("card", "string", &[]),
-            Shape::new(
+            Shape::field("id", "string"),
+            Shape::field("lines", "[]Order_Line"),
+            Shape::field("state", "Order_State"),
+            Shape::field("note", "string"),
+            Shape::field("wanted", "Order_State"),
+            Shape::field("by_name", ""),
+            Shape::field("states", ""),
+            Shape::field("numbers", "[]uint32"),
+            Shape::field("card", "string"),
+            Shape::nested(
                 "barter",
                 "Order_Line",
                 &[
-                    Shape::new("name", "string", &[]),
-                    Shape::new("amount", "int64", &[]),
-                    Shape::new("instead", "Order_Line", &[]),
-                    Shape::new("parts", "[]Order_Line", &[]),
+                    Shape::field("name", "string"),
+                    Shape::field("amount", "int64"),
+                    Shape::field("instead", "Order_Line"),
+                    Shape::field("parts", "[]Order_Line"),
                 ],
             ),
-            Shape::new("credit", "Order_State", &[]),
-            Shape::new(
+            Shape::field("credit", "Order_State"),
+            Shape::nested(
                 "part_of",
                 "Order",
                 &[
-                    Shape::new("id", "string", &[]),
-                    Shape::new("lines", "[]Order_Line", &[]),
-                    Shape::new("state", "Order_State", &[]),
-                    Shape::new("note", "string", &[]),
-                    Shape::new("wanted", "Order_State", &[]),
-                    Shape::new("by_name", "", &[]),
-                    Shape::new("states", "", &[]),
-                    Shape::new("numbers", "[]uint32", &[]),
-                    Shape::new("card", "string", &[]),
-                    Shape::new("barter", "Order_Line", &[]),
-                    Shape::new("credit", "Order_State", &[]),
-                    Shape::new("part_of", "Order", &[]),
-                    Shape::new("paper", "Order_Receipt", &[]),
-                    Shape::new("number", "uint64", &[]),
+                    Shape::field("id", "string"),
+                    Shape::field("lines", "[]Order_Line"),
+                    Shape::field("state", "Order_State"),
+                    Shape::field("note", "string"),
+                    Shape::field("wanted", "Order_State"),
+                    Shape::field("by_name", ""),
+                    Shape::field("states", ""),
+                    Shape::field("numbers", "[]uint32"),
+                    Shape::field("card", "string"),
+                    Shape::field("barter", "Order_Line"),
+                    Shape::field("credit", "Order_State"),
+                    Shape::field("part_of", "Order"),
+                    Shape::field("paper", "Order_Receipt"),
+                    Shape::field("number", "uint64"),
                 ],
             ),
-            Shape::new(
+            Shape::nested(
                 "paper",
                 "Order_Receipt",
                 &[
-                    Shape::new("signature", "[]uint8", &[]),
-                    Shape::new("state", "Order_State", &[]),
-                    Shape::new("deepest", "Order_Receipt_Deeper_Deepest", &[]),
+                    Shape::field("signature", "[]uint8"),
+                    Shape::field("state", "Order_State"),
+                    Shape::field("deepest", "Order_Receipt_Deeper_Deepest"),
                 ],
             ),
-            Shape::new("number", "uint64", &[]),
+            Shape::field("number", "uint64"),
         ],
     );
 
-    static ORDER_RECEIPT_SHAPE: Shape = Shape::new(
+    static ORDER_RECEIPT_SHAPE: Shape = Shape::message(
         "Order_Receipt",
-        "Order_Receipt",
+        "",
         &[
-            Shape::new("signature", "[]uint8", &[]),
-            Shape::new("state", "Order_State", &[]),
-            Shape::new(
+            Shape::field("signature", "[]uint8"),
+            Shape::field("state", "Order_State"),
+            Shape::nested(
                 "deepest",
                 "Order_Receipt_Deeper_Deepest",
-                &[Shape::new("again", "Order", &[])],
+                &[Shape::field("again", "Order")],
             ),
         ],
     );
