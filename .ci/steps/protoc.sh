@@ -13,11 +13,11 @@ if ! "$buf_bin/buf" --version >/dev/null 2>&1; then
   retry npm install --no-fund --no-audit --prefix "$cache/buf-$buf_version" "@bufbuild/buf@$buf_version"
 fi
 
-# Three packages in three directories, one of them none at all; an import across two
-# of them, and two files in one. buf's strategy "directory" runs the plugin once a
-# directory.
+# Five packages in five directories, one of them none at all; imports across them,
+# two files in one, and two of editions. buf's strategy "directory" runs the plugin
+# once a directory.
 cd "$STEP_DIR"
-mkdir -p proto/acme/money/v1 proto/acme/order/v1
+mkdir -p proto/acme/{money/v1,order/v1,stock/v1,stock/v2}
 cp "$root/proto/hello.proto" proto/
 cat >proto/acme/money/v1/money.proto <<'PROTO'
 syntax = "proto3";
@@ -46,6 +46,28 @@ service Orders {
   rpc Watch(Order) returns (stream Order);
   rpc Import(stream Order) returns (Order);
   rpc Sync(stream Order) returns (stream Order);
+}
+PROTO
+cat >proto/acme/stock/v1/stock.proto <<'PROTO'
+edition = "2023";
+package acme.stock.v1;
+import "acme/money/v1/money.proto";
+option features.message_encoding = DELIMITED;
+message Shelf {
+  Shelf below = 1;
+  repeated acme.money.v1.Money prices = 2;
+  int32 count = 3 [features.field_presence = IMPLICIT];
+  string name = 4 [features.field_presence = LEGACY_REQUIRED];
+}
+PROTO
+cat >proto/acme/stock/v2/stock.proto <<'PROTO'
+edition = "2024";
+package acme.stock.v2;
+import "acme/stock/v1/stock.proto";
+export message House {
+  map<string, acme.stock.v1.Shelf> shelves = 1;
+  Door door = 2;
+  local message Door { int32 width = 1 [default = 80]; }
 }
 PROTO
 mapfile -t protos < <(cd proto && find . -name '*.proto' | sed 's,^\./,,' | LC_ALL=C sort)
