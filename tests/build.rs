@@ -39,6 +39,8 @@ fn constructs() -> Result<(), BuildError> {
     Builder::new()
         .files(names.map(|name| format!("proto/constructs/{name}.proto")))
         .includes(["proto"])
+        .btree_map([".constructs.maps"])
+        .bytes([".constructs.defaults.Required", ".constructs.proto3"])
         .include_file("mod.rs")
         .out_dir(out)
         // It would print the warnings too, which are meant.

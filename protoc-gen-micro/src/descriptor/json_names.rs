@@ -5,19 +5,19 @@
 
 use std::collections::HashSet;
 
-use prost_types::{DescriptorProto, FileDescriptorProto};
+use prost_types::{DescriptorProto, FieldDescriptorProto};
 
-use super::source;
+use super::request::File;
 use crate::diagnostic::Diagnostic;
 
 /// Gives each field of a message a JSON name of its own, and says which ones have another than they asked for.
-pub(super) fn separate(file: &mut FileDescriptorProto) -> Vec<Diagnostic> {
+pub(super) fn separate(file: &mut File) -> Vec<Diagnostic> {
     let mut renamed = Vec::new();
-    for (index, message) in (0..).zip(&mut file.message_type) {
+    for (index, message) in (0..).zip(&mut file.proto.message_type) {
         separate_fields(&mut vec![4, index], message, &mut renamed);
     }
     let warn = |(path, text): (Vec<i32>, String)| {
-        Diagnostic::at(file.name(), source::line(file, &path), text)
+        Diagnostic::at(file.proto.name(), file.line(&path), text)
     };
     renamed.into_iter().map(warn).collect()
 }
@@ -44,9 +44,7 @@ fn separate_fields(
 }
 
 fn rename(path: &[i32], message: &mut DescriptorProto, renamed: &mut Vec<(Vec<i32>, String)>) {
-    let own = |field: &&prost_types::FieldDescriptorProto| {
-        field.json_name.as_deref() == Some(field.name())
-    };
+    let own = |field: &&FieldDescriptorProto| field.json_name.as_deref() == Some(field.name());
     // Those that are called so in the file too come first.
     let mut taken: HashSet<String> = message
         .field

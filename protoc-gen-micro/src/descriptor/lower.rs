@@ -19,7 +19,7 @@ use crate::diagnostic::Diagnostic;
 pub(crate) fn lower(files: &mut [File]) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     for file in files.iter_mut() {
-        let renamed = json_names::separate(&mut file.proto);
+        let renamed = json_names::separate(file);
         if file.target {
             warnings.extend(renamed);
         }
@@ -36,7 +36,6 @@ fn lower_file(file: &mut FileDescriptorProto) {
             pack(message);
         }
     }
-    complete_locations(file);
 }
 
 /// Says `packed` where proto3 implies it: prost-build takes a repeated scalar with *any* option (such as
@@ -60,7 +59,7 @@ fn pack(message: &mut DescriptorProto) {
 /// prost-build looks the location of each item up and panics where there is none, which is what an incomplete
 /// `SourceCodeInfo` (of a tool other than protoc) comes to. A carriage return alone is an error in a Rust
 /// doc comment.
-fn complete_locations(file: &mut FileDescriptorProto) {
+pub(crate) fn complete_locations(file: &mut FileDescriptorProto) {
     let Some(info) = &mut file.source_code_info else {
         return;
     };
@@ -220,7 +219,7 @@ mod tests {
             }),
             ..FileDescriptorProto::default()
         };
-        lower_file(&mut file);
+        complete_locations(&mut file);
         let info = file.source_code_info.unwrap_or_default();
         let paths: Vec<&[i32]> = info
             .location

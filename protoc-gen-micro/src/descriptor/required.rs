@@ -10,7 +10,6 @@ use prost_types::{DescriptorProto, FieldDescriptorProto};
 
 use super::graph::{Graph, each_message, reaches};
 use super::request::File;
-use super::source;
 use crate::diagnostic::Diagnostic;
 
 /// Makes the fields optional by which a message requires itself, and says so.
@@ -44,7 +43,7 @@ pub(super) fn break_cycles(files: &mut [File]) -> Vec<Diagnostic> {
                 if file.target {
                     warnings.push(Diagnostic::at(
                         file.proto.name(),
-                        source::line(&file.proto, &at),
+                        file.line(&at),
                         format!(
                             "field \"{}\" of {} requires the message that it is in, so that none is ever complete; \
                              it is taken for optional",

@@ -66,7 +66,7 @@ fn unset_fields_have_their_defaults() {
     let mut field = |name, value: &dyn Plain| found.push(("Required", name, value.plain()));
     field("number", &required.number);
     field("text", &required.text.as_str());
-    field("blob", &required.blob.as_slice());
+    field("blob", &required.blob.as_ref());
     field("own", &required.own);
     field("nan", &required.nan);
     field("yes", &required.yes);
