@@ -91,9 +91,10 @@ pub(crate) fn run(
 ) -> Result<Generated, Error> {
     let Request {
         mut files,
-        warnings: left_out,
+        warnings: mut left_out,
     } = Request::decode(request)?;
-    lower(&mut files);
+    left_out.extend(lower(&mut files));
+    left_out.sort();
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
     let runtime = externs::runtime(options)?;
