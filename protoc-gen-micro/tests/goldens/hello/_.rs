@@ -40,7 +40,7 @@ pub mod __hello {
 
     /// Greets whoever calls.
     ///
-    /// A handler of `Hello`: implement it, and add it to a server with
+    /// The handler of the service `Hello`: implement it, and add it to a server with
     /// [`register_hello_handler`]. The functions are written as `async fn`. One that
     /// fails answers with its error's status; one whose caller goes away, or whose
     /// deadline passes, is dropped at its next `.await`.
@@ -91,8 +91,8 @@ pub mod __hello {
 
     /// Greets whoever calls.
     ///
-    /// A client of `Hello`, made by [`new_hello_service`]. Clones are cheap and share
-    /// their connections.
+    /// A client of the service `Hello`, made by [`new_hello_service`]. Clones are
+    /// cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -238,10 +238,10 @@ pub mod __self {
 
     /// Messages that are called like what generated code uses.
     ///
-    /// A handler of `golden.type.r.Self`: implement it, and add it to a server with
-    /// [`register_self_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.type.r.Self`: implement it, and add it to a
+    /// server with [`register_self_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.type.r.Self`",
         label = "`SelfHandler` is not implemented for `{Self}`",
@@ -829,8 +829,8 @@ pub mod __self {
 
     /// Messages that are called like what generated code uses.
     ///
-    /// A client of `golden.type.r.Self`, made by [`new_self_service`]. Clones are
-    /// cheap and share their connections.
+    /// A client of the service `golden.type.r.Self`, made by [`new_self_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

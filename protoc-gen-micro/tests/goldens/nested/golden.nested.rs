@@ -238,10 +238,10 @@ pub mod __store {
 
     /// Shows how types nest.
     ///
-    /// A handler of `golden.nested.Store`: implement it, and add it to a server with
-    /// [`register_store_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.nested.Store`: implement it, and add it to a
+    /// server with [`register_store_handler`]. The functions are written as `async
+    /// fn`. One that fails answers with its error's status; one whose caller goes
+    /// away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.nested.Store`",
         label = "`StoreHandler` is not implemented for `{Self}`",
@@ -289,8 +289,8 @@ pub mod __store {
 
     /// Shows how types nest.
     ///
-    /// A client of `golden.nested.Store`, made by [`new_store_service`]. Clones are
-    /// cheap and share their connections.
+    /// A client of the service `golden.nested.Store`, made by [`new_store_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

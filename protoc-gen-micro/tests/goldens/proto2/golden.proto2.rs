@@ -93,12 +93,12 @@ pub mod __legacy {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.proto2.Legacy`, as its server implements it.
+    /// The handler of the service `golden.proto2.Legacy`.
     ///
-    /// A handler of `golden.proto2.Legacy`: implement it, and add it to a server with
-    /// [`register_legacy_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_legacy_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.proto2.Legacy`",
         label = "`LegacyHandler` is not implemented for `{Self}`",
@@ -144,10 +144,9 @@ pub mod __legacy {
         server.add(routes)
     }
 
-    /// The service `golden.proto2.Legacy`, as its clients call it.
+    /// A client of the service `golden.proto2.Legacy`.
     ///
-    /// A client of `golden.proto2.Legacy`, made by [`new_legacy_service`]. Clones are
-    /// cheap and share their connections.
+    /// Made by [`new_legacy_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -59,12 +59,12 @@ pub mod __clock {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.well_known.Clock`, as its server implements it.
+    /// The handler of the service `golden.well_known.Clock`.
     ///
-    /// A handler of `golden.well_known.Clock`: implement it, and add it to a server
-    /// with [`register_clock_handler`]. The functions are written as `async fn`. One
-    /// that fails answers with its error's status; one whose caller goes away, or
-    /// whose deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_clock_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.well_known.Clock`",
         label = "`ClockHandler` is not implemented for `{Self}`",
@@ -216,10 +216,9 @@ pub mod __clock {
         server.add(routes)
     }
 
-    /// The service `golden.well_known.Clock`, as its clients call it.
+    /// A client of the service `golden.well_known.Clock`.
     ///
-    /// A client of `golden.well_known.Clock`, made by [`new_clock_service`]. Clones
-    /// are cheap and share their connections.
+    /// Made by [`new_clock_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or
