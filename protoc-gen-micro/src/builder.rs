@@ -12,7 +12,7 @@ use prost_types::FileDescriptorProto;
 use crate::build_error::BuildError;
 use crate::descriptor::RawRequest;
 use crate::diagnostic::Diagnostic;
-use crate::generate::{self, Generated, Standalone};
+use crate::generate::{self, Configure, Generated, Standalone};
 use crate::options::{Layout, Options};
 use crate::protoc::{self, Protoc};
 
@@ -412,10 +412,15 @@ impl Builder {
             proto_file: set.file,
         };
         let configure = &mut self.configure;
-        let Generated { files, warnings } = generate::run(request, &self.options, &mut |config| {
+        let any = !configure.is_empty();
+        let mut configure = |config: &mut Config| {
             configure.iter_mut().for_each(|change| change(config));
-        })
-        .map_err(|error| BuildError::from(error.located(|name| on_disk(&self.includes, name))))?;
+        };
+        let configure: Option<Configure<'_>> = if any { Some(&mut configure) } else { None };
+        let Generated { files, warnings } = generate::run(request, &self.options, configure)
+            .map_err(|error| {
+                BuildError::from(error.located(|name| on_disk(&self.includes, name)))
+            })?;
         let warnings: Vec<Diagnostic> = warnings
             .into_iter()
             .map(|warning| warning.located(|name| on_disk(&self.includes, name)))

@@ -24,7 +24,6 @@ fn lower_file(file: &mut FileDescriptorProto) {
             pack(message);
         }
     }
-    complete_locations(file);
 }
 
 /// Says `packed` where proto3 implies it: prost-build takes a repeated scalar with *any* option (such as
@@ -48,7 +47,7 @@ fn pack(message: &mut DescriptorProto) {
 /// prost-build looks the location of each item up and panics where there is none, which is what an incomplete
 /// `SourceCodeInfo` (of a tool other than protoc) comes to. A carriage return alone is an error in a Rust
 /// doc comment.
-fn complete_locations(file: &mut FileDescriptorProto) {
+pub(crate) fn complete_locations(file: &mut FileDescriptorProto) {
     let Some(info) = &mut file.source_code_info else {
         return;
     };
@@ -208,7 +207,7 @@ mod tests {
             }),
             ..FileDescriptorProto::default()
         };
-        lower_file(&mut file);
+        complete_locations(&mut file);
         let info = file.source_code_info.unwrap_or_default();
         let paths: Vec<&[i32]> = info
             .location

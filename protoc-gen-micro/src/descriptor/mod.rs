@@ -9,12 +9,14 @@ mod lower;
 mod request;
 mod slim;
 mod source;
+mod stream;
 mod wire;
 
 pub(crate) use features::{MAXIMUM_EDITION, MINIMUM_EDITION};
-pub(crate) use http::{Binding, HTTP, HttpOption, http_options};
-pub(crate) use lower::lower;
+pub(crate) use http::{Binding, HTTP, http_options};
+pub(crate) use lower::{complete_locations, lower};
 pub(crate) use request::{File, Request};
 pub(crate) use slim::FileWithoutSource;
-pub(crate) use source::{comment, line};
+pub(crate) use source::comment;
+pub(crate) use stream::read_request;
 pub(crate) use wire::{RawFileSet, RawRequest, Response, ResponseFile};

@@ -1,16 +1,17 @@
 //! [`Request`]: the files of a run, decoded.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use prost::Message;
 use prost::bytes::Bytes;
-use prost_types::FileDescriptorProto;
+use prost_types::{FileDescriptorProto, SourceCodeInfo};
 
 use super::editions;
 use super::extensions;
 use super::features::Edition;
 use super::source;
-use super::wire::{FileExtra, RawRequest};
+use super::wire::{FileExtra, FileSource, RawRequest};
 use crate::diagnostic::{Diagnostic, Error};
 
 /// All files of a run: those to generate for, and what they import.
@@ -25,12 +26,15 @@ pub(crate) struct Request {
 /// One file.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// Its descriptor.
+    /// Its descriptor, without `source_code_info`: that is most of a large run's memory, and is needed of a few
+    /// files at a time.
     pub(crate) proto: FileDescriptorProto,
     /// The same, encoded, with the options that prost-types does not know.
     pub(crate) raw: Bytes,
     /// Whether code was asked for, as opposed to being imported.
     pub(crate) target: bool,
+    /// Comments and positions, once a finding has asked for a line.
+    source: OnceLock<Option<SourceCodeInfo>>,
 }
 
 // ===== impl Request =====
@@ -63,6 +67,7 @@ impl Request {
                 }
                 Err(finding) => diagnostics.push(finding),
             }
+            proto.source_code_info = None;
             let target = targets.contains(proto.name());
             if target {
                 warnings.extend(extensions::warning(&proto));
@@ -71,6 +76,7 @@ impl Request {
                 proto,
                 raw: bytes,
                 target,
+                source: OnceLock::new(),
             });
         }
         for name in &targets {
@@ -88,6 +94,28 @@ impl Request {
         files.dedup_by(|a, b| a.proto.name() == b.proto.name());
         warnings.sort();
         Ok(Request { files, warnings })
+    }
+}
+
+// ===== impl File =====
+
+impl File {
+    /// Its comments and positions, decoded anew.
+    pub(crate) fn source_code_info(&self) -> Option<SourceCodeInfo> {
+        // The same bytes were decoded before: there is no error.
+        let source = FileSource::decode(self.raw.clone()).unwrap_or_default();
+        source.source_code_info
+    }
+
+    /// The same, kept for whatever else is asked: for findings, which are few or the end of it.
+    pub(crate) fn source(&self) -> Option<&SourceCodeInfo> {
+        let source = self.source.get_or_init(|| self.source_code_info());
+        source.as_ref()
+    }
+
+    /// The line, counted from 1, of the item at `path` (field numbers and indexes down the descriptor's tree).
+    pub(crate) fn line(&self, path: &[i32]) -> Option<u32> {
+        source::line_in(self.source()?, path)
     }
 }
 

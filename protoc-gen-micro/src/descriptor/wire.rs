@@ -5,6 +5,7 @@
 //! neither editions nor `SUPPORTS_EDITIONS`.
 
 use prost::bytes::Bytes;
+use prost_types::SourceCodeInfo;
 
 /// `google.protobuf.compiler.CodeGeneratorRequest`, its files still encoded.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -34,6 +35,13 @@ pub(crate) struct FileExtra {
     /// The edition, as `google.protobuf.Edition` numbers it; absent under `syntax = "proto2"` and `"proto3"`.
     #[prost(int32, optional, tag = "14")]
     pub(crate) edition: Option<i32>,
+}
+
+/// The comments and positions of a `google.protobuf.FileDescriptorProto`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct FileSource {
+    #[prost(message, optional, tag = "9")]
+    pub(crate) source_code_info: Option<SourceCodeInfo>,
 }
 
 /// `google.protobuf.compiler.CodeGeneratorResponse`.

@@ -57,6 +57,11 @@ impl<'a> Package<'a> {
         self.files.first().map_or("", |file| file.proto.package())
     }
 
+    /// The size of its descriptors, in bytes: what it costs to generate it.
+    pub(crate) fn size(&self) -> usize {
+        self.files.iter().map(|file| file.raw.len()).sum()
+    }
+
     /// The name of its generated file, with `/`.
     pub(crate) fn file_name(&self, options: &Options) -> String {
         let name = if self

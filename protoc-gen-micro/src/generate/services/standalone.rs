@@ -107,7 +107,7 @@ impl ServiceGenerator for Standalone {
         // There is no way to give an error back: the compiler tells it.
         let items = self
             .emit(&service)
-            .and_then(|tokens| assemble::print(tokens).map_err(|why| why.to_string()));
+            .and_then(|tokens| assemble::print_items(tokens).map_err(|why| why.to_string()));
         match items {
             Ok(text) => buffer.push_str(&text),
             Err(message) => buffer.push_str(&format!("::core::compile_error!({message:?});\n")),
