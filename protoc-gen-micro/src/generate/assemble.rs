@@ -23,6 +23,8 @@ pub(crate) struct Source<'a> {
     pub(crate) text: &'a str,
     /// Whether it may have more in it than prost-build writes by itself, such as attributes that the user gave.
     pub(crate) customized: bool,
+    /// Whether it meets anything deprecated, and what is made for it does.
+    pub(crate) deprecated: bool,
 }
 
 /// Puts a file together: what prost-build wrote, then what was made here.
@@ -42,9 +44,11 @@ pub(crate) fn file(
             package.name()
         ))
     })?;
+    let deprecated = messages.deprecated.then(|| quote!(deprecated,));
     for item in &mut rest.items {
         if let Item::Impl(item) = item {
-            let allow: Attribute = parse_quote!(#[allow(clippy::all, clippy::pedantic)]);
+            let allow: Attribute =
+                parse_quote!(#[allow(#deprecated clippy::all, clippy::pedantic)]);
             item.attrs.insert(0, allow);
         }
     }
@@ -77,7 +81,7 @@ pub(crate) fn print_items(items: TokenStream) -> Result<String, syn::Error> {
 fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String, Diagnostic> {
     // What generated messages cannot keep to, so that users can deny it: their names and comments are the proto's,
     // and which of them are used is the user's.
-    let deprecated = if messages.text.contains("#[deprecated]") {
+    let deprecated = if messages.deprecated {
         "deprecated, "
     } else {
         ""

@@ -9,10 +9,11 @@ use std::rc::Rc;
 use std::sync::Once;
 
 use prost_build::{Config, Module, Service, ServiceGenerator};
-use prost_types::{DescriptorProto, FieldDescriptorProto};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
 use syn::Attribute;
 use syn::parse::Parser as _;
 
+use super::deprecated;
 use super::package::Package;
 use super::recursion::boxed_groups;
 use super::skeleton;
@@ -41,6 +42,8 @@ pub(crate) struct Prost<'a> {
     config: Config,
     types: &'a Types<'a>,
     services: Services,
+    /// How prost-build's text writes the standard library.
+    alloc: String,
     /// Whether the user added anything to what prost-build writes by itself.
     pub(crate) customized: bool,
 }
@@ -80,6 +83,14 @@ impl<'a> Prost<'a> {
         for path in boxed_groups(files.iter().map(|file| &file.proto)) {
             config.boxed(path);
         }
+        for file in files {
+            let prefix = match file.proto.package() {
+                "" => String::new(),
+                package => format!(".{package}"),
+            };
+            let proto = &file.proto;
+            mark_deprecated(&mut config, &prefix, &proto.message_type, &proto.enum_type);
+        }
         let attributes = attributes(options);
         let customized =
             configure.is_some() || attributes.iter().any(|(_, given)| !given.is_empty());
@@ -92,6 +103,7 @@ impl<'a> Prost<'a> {
             config,
             types,
             services,
+            alloc: format!("{}::alloc::", prost_path(options)),
             customized,
         }
     }
@@ -120,9 +132,35 @@ impl<'a> Prost<'a> {
             .map_err(|panic| failed(&panic))?
             .map_err(|error| failed(&error))?;
         Ok(Messages {
-            text: modules.remove(&module).unwrap_or_default(),
+            // `alloc` is there for crates without `std`, which the runtime needs.
+            text: modules
+                .remove(&module)
+                .unwrap_or_default()
+                .replace(&self.alloc, "::std::"),
             services: self.services.take(),
         })
+    }
+}
+
+/// Marks the deprecated messages and enums, and all that is inside of them: paths match what is below, too.
+fn mark_deprecated(
+    config: &mut Config,
+    prefix: &str,
+    messages: &[DescriptorProto],
+    enums: &[EnumDescriptorProto],
+) {
+    for item in enums.iter().filter(|item| deprecated::enumeration(item)) {
+        config.enum_attribute(format!("{prefix}.{}", item.name()), "#[deprecated]");
+    }
+    for message in messages {
+        if deprecated::message(message) {
+            let full = format!("{prefix}.{}", message.name());
+            config.message_attribute(&full, "#[deprecated]");
+            config.enum_attribute(&full, "#[deprecated]");
+        } else if !message.nested_type.is_empty() || !message.enum_type.is_empty() {
+            let full = format!("{prefix}.{}", message.name());
+            mark_deprecated(config, &full, &message.nested_type, &message.enum_type);
+        }
     }
 }
 

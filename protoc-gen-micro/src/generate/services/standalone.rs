@@ -94,6 +94,8 @@ impl Standalone {
             names: &names,
             docs: Some(&service.comments),
             deprecated: service.options.deprecated(),
+            // A message's own option is not told.
+            meets_deprecated: true,
             runtime: &runtime,
             options: &self.options,
         };

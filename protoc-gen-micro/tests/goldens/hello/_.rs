@@ -11,7 +11,7 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 pub struct Request {
     /// The name to greet.
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
 }
 
 /// The greeting.
@@ -21,7 +21,7 @@ pub struct Request {
 pub struct Response {
     /// "Hello" and the name.
     #[prost(string, tag = "1")]
-    pub msg: ::micro_runtime::prost::alloc::string::String,
+    pub msg: ::std::string::String,
 }
 
 #[allow(unreachable_pub, unused_imports)]

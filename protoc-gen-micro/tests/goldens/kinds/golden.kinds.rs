@@ -4,7 +4,14 @@
 // Does not compile if the runtime is older than this code needs.
 const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 
-#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[allow(
+    deprecated,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic
+)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::micro_runtime::prost::Message)]
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Request {
@@ -12,7 +19,14 @@ pub struct Request {
     pub count: i32,
 }
 
-#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+#[allow(
+    deprecated,
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic
+)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::micro_runtime::prost::Message)]
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Reply {
@@ -524,7 +538,7 @@ pub mod __gone {
     );
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Request {
     const NAME: &'static str = "golden.kinds.Request";
 
@@ -548,7 +562,7 @@ impl ::micro_runtime::json::JsonMessage for Request {
     }
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Reply {
     const NAME: &'static str = "golden.kinds.Reply";
 

@@ -16,25 +16,22 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Order {
     #[prost(string, tag = "1")]
-    pub id: ::micro_runtime::prost::alloc::string::String,
+    pub id: ::std::string::String,
     #[prost(message, repeated, tag = "2")]
-    pub lines: ::micro_runtime::prost::alloc::vec::Vec<order::Line>,
+    pub lines: ::std::vec::Vec<order::Line>,
     #[prost(enumeration = "order::State", tag = "3")]
     pub state: i32,
     #[prost(string, optional, tag = "4")]
-    pub note: ::core::option::Option<::micro_runtime::prost::alloc::string::String>,
+    pub note: ::core::option::Option<::std::string::String>,
     #[prost(enumeration = "order::State", optional, tag = "5")]
     pub wanted: ::core::option::Option<i32>,
     #[prost(map = "string, message", tag = "6")]
-    pub by_name: ::std::collections::HashMap<
-        ::micro_runtime::prost::alloc::string::String,
-        order::Line,
-    >,
+    pub by_name: ::std::collections::HashMap<::std::string::String, order::Line>,
     #[prost(map = "int32, enumeration(order::State)", tag = "7")]
     pub states: ::std::collections::HashMap<i32, i32>,
     #[deprecated]
     #[prost(fixed32, repeated, tag = "8")]
-    pub numbers: ::micro_runtime::prost::alloc::vec::Vec<u32>,
+    pub numbers: ::std::vec::Vec<u32>,
     #[prost(oneof = "order::Payment", tags = "9, 10, 11, 12")]
     pub payment: ::core::option::Option<order::Payment>,
     /// Named as a nested type.
@@ -56,28 +53,24 @@ pub mod order {
     #[prost(prost_path = "::micro_runtime::prost")]
     pub struct Line {
         #[prost(string, tag = "1")]
-        pub name: ::micro_runtime::prost::alloc::string::String,
+        pub name: ::std::string::String,
         #[prost(sint64, tag = "2")]
         pub amount: i64,
         #[prost(message, optional, boxed, tag = "3")]
-        pub instead: ::core::option::Option<
-            ::micro_runtime::prost::alloc::boxed::Box<Line>,
-        >,
+        pub instead: ::core::option::Option<::std::boxed::Box<Line>>,
         #[prost(message, repeated, tag = "4")]
-        pub parts: ::micro_runtime::prost::alloc::vec::Vec<Line>,
+        pub parts: ::std::vec::Vec<Line>,
     }
 
     #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
     #[prost(prost_path = "::micro_runtime::prost")]
     pub struct Receipt {
         #[prost(bytes = "vec", tag = "1")]
-        pub signature: ::micro_runtime::prost::alloc::vec::Vec<u8>,
+        pub signature: ::std::vec::Vec<u8>,
         #[prost(enumeration = "State", tag = "2")]
         pub state: i32,
         #[prost(message, optional, boxed, tag = "3")]
-        pub deepest: ::core::option::Option<
-            ::micro_runtime::prost::alloc::boxed::Box<receipt::deeper::Deepest>,
-        >,
+        pub deepest: ::core::option::Option<::std::boxed::Box<receipt::deeper::Deepest>>,
     }
 
     /// Nested message and enum types in `Receipt`.
@@ -92,7 +85,7 @@ pub mod order {
             pub struct Deepest {
                 #[prost(message, optional, boxed, tag = "1")]
                 pub again: ::core::option::Option<
-                    ::micro_runtime::prost::alloc::boxed::Box<super::super::super::Order>,
+                    ::std::boxed::Box<super::super::super::Order>,
                 >,
             }
         }
@@ -149,13 +142,13 @@ pub mod order {
     #[prost(prost_path = "::micro_runtime::prost")]
     pub enum Payment {
         #[prost(string, tag = "9")]
-        Card(::micro_runtime::prost::alloc::string::String),
+        Card(::std::string::String),
         #[prost(message, tag = "10")]
         Barter(Line),
         #[prost(enumeration = "State", tag = "11")]
         Credit(i32),
         #[prost(message, tag = "12")]
-        PartOf(::micro_runtime::prost::alloc::boxed::Box<super::Order>),
+        PartOf(::std::boxed::Box<super::Order>),
     }
 
     /// Named as a nested type.
@@ -163,7 +156,7 @@ pub mod order {
     #[prost(prost_path = "::micro_runtime::prost")]
     pub enum ReceiptOneOf {
         #[prost(message, tag = "13")]
-        Paper(::micro_runtime::prost::alloc::boxed::Box<Receipt>),
+        Paper(::std::boxed::Box<Receipt>),
         #[prost(uint64, tag = "14")]
         Number(u64),
     }
@@ -222,11 +215,11 @@ impl Empty {
     }
 }
 
-#[allow(unreachable_pub, unused_imports)]
+#[allow(deprecated, unreachable_pub, unused_imports)]
 pub use __store::{StoreHandler, register_store_handler, StoreService, new_store_service};
 
 #[doc(hidden)]
-#[allow(dead_code, unreachable_pub, clippy::all, clippy::pedantic)]
+#[allow(deprecated, dead_code, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod __store {
     use ::core::future::Future;
     use ::std::sync::Arc;
@@ -404,7 +397,7 @@ pub mod __store {
     );
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 #[allow(deprecated)]
 impl ::micro_runtime::json::JsonMessage for Order {
     const NAME: &'static str = "golden.nested.Order";
@@ -484,7 +477,7 @@ impl ::micro_runtime::json::JsonMessage for Order {
     }
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::Line {
     const NAME: &'static str = "golden.nested.Order.Line";
 
@@ -514,7 +507,7 @@ impl ::micro_runtime::json::JsonMessage for order::Line {
     }
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::Receipt {
     const NAME: &'static str = "golden.nested.Order.Receipt";
 
@@ -542,7 +535,7 @@ impl ::micro_runtime::json::JsonMessage for order::Receipt {
     }
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::receipt::Deeper {
     const NAME: &'static str = "golden.nested.Order.Receipt.Deeper";
 
@@ -562,7 +555,7 @@ impl ::micro_runtime::json::JsonMessage for order::receipt::Deeper {
     }
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::receipt::deeper::Deepest {
     const NAME: &'static str = "golden.nested.Order.Receipt.Deeper.Deepest";
 
@@ -586,7 +579,7 @@ impl ::micro_runtime::json::JsonMessage for order::receipt::deeper::Deepest {
     }
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonEnum for order::State {
     const NAME: &'static str = "golden.nested.Order.State";
 
@@ -604,7 +597,7 @@ impl ::micro_runtime::json::JsonEnum for order::State {
     }
 }
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(deprecated, clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonEnum for Empty {
     const NAME: &'static str = "golden.nested.Empty";
 

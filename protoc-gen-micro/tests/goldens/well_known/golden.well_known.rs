@@ -27,18 +27,16 @@ pub struct Everything {
     #[prost(message, optional, tag = "9")]
     pub timestamp: ::core::option::Option<::micro_runtime::prost_types::Timestamp>,
     #[prost(message, optional, tag = "10")]
-    pub text: ::core::option::Option<::micro_runtime::prost::alloc::string::String>,
+    pub text: ::core::option::Option<::std::string::String>,
     #[prost(message, optional, tag = "11")]
     pub number: ::core::option::Option<i32>,
     #[prost(message, optional, tag = "12")]
-    pub bytes: ::core::option::Option<::micro_runtime::prost::alloc::vec::Vec<u8>>,
+    pub bytes: ::core::option::Option<::std::vec::Vec<u8>>,
     #[prost(message, repeated, tag = "13")]
-    pub times: ::micro_runtime::prost::alloc::vec::Vec<
-        ::micro_runtime::prost_types::Timestamp,
-    >,
+    pub times: ::std::vec::Vec<::micro_runtime::prost_types::Timestamp>,
     #[prost(map = "string, message", tag = "14")]
     pub values: ::std::collections::HashMap<
-        ::micro_runtime::prost::alloc::string::String,
+        ::std::string::String,
         ::micro_runtime::prost_types::Value,
     >,
 }
@@ -71,7 +69,7 @@ pub mod __clock {
         note = "`impl ClockHandler for {Self}` needs these functions:",
         note = "async fn now(&self, ctx: Context, req: ()) -> Result<::micro_runtime::prost_types::Timestamp>",
         note = "async fn wait(&self, ctx: Context, req: ::micro_runtime::prost_types::Duration) -> Result<()>",
-        note = "async fn text(&self, ctx: Context, req: ::micro_runtime::prost::alloc::string::String) -> Result<::micro_runtime::prost::alloc::vec::Vec<u8>>",
+        note = "async fn text(&self, ctx: Context, req: ::std::string::String) -> Result<::std::vec::Vec<u8>>",
         note = "async fn numbers(&self, ctx: Context, requests: Inbound<f64>, responses: Outbound<u64>) -> Result<()>",
         note = "async fn flag(&self, ctx: Context, req: bool) -> Result<Everything>"
     )]
@@ -96,10 +94,8 @@ pub mod __clock {
         fn text(
             &self,
             ctx: Context,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> impl Future<
-            Output = Result<::micro_runtime::prost::alloc::vec::Vec<u8>>,
-        > + Send;
+            req: ::std::string::String,
+        ) -> impl Future<Output = Result<::std::vec::Vec<u8>>> + Send;
 
         /// Answers the rpc `Numbers`.
         ///
@@ -143,10 +139,8 @@ pub mod __clock {
         fn text(
             &self,
             ctx: Context,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> impl Future<
-            Output = Result<::micro_runtime::prost::alloc::vec::Vec<u8>>,
-        > + Send {
+            req: ::std::string::String,
+        ) -> impl Future<Output = Result<::std::vec::Vec<u8>>> + Send {
             ClockHandler::text(&**self, ctx, req)
         }
 
@@ -259,12 +253,8 @@ pub mod __clock {
         /// Calls the rpc `Text`.
         pub fn text(
             &self,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> Call<
-            ::micro_runtime::prost::alloc::string::String,
-            ::micro_runtime::prost::alloc::vec::Vec<u8>,
-            Unary,
-        > {
+            req: ::std::string::String,
+        ) -> Call<::std::string::String, ::std::vec::Vec<u8>, Unary> {
             self.target.unary(&TEXT, req)
         }
 
@@ -306,10 +296,7 @@ pub mod __clock {
         .shapes(&DURATION_SHAPE, &EMPTY_SHAPE);
 
     /// The rpc `/golden.well_known.Clock/Text`.
-    pub static TEXT: Method<
-        ::micro_runtime::prost::alloc::string::String,
-        ::micro_runtime::prost::alloc::vec::Vec<u8>,
-    > =
+    pub static TEXT: Method<::std::string::String, ::std::vec::Vec<u8>> =
         Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.well_known.Clock",
