@@ -1,25 +1,21 @@
-//! The option `deprecated`: what it covers, and where it is met.
+//! The option `deprecated` of files, messages and enums.
 //!
-//! prost-build marks fields and enum values only. Here a message's option also marks the message and all that is
-//! in it, and a file's all of the file. What is generated uses such items itself, and must not warn of that.
-
-use std::collections::HashSet;
+//! prost-build marks fields and enum values, and services are marked here. Types cannot be: what a derive macro
+//! writes for a deprecated type uses the type, and the compiler warns of that in the user's own crate. Their
+//! documentation says it instead, as Go's does.
 
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, EnumOptions, FileDescriptorProto, MessageOptions,
-    ServiceOptions,
+    ServiceOptions, SourceCodeInfo,
 };
 
-use super::package::Package;
-use crate::descriptor::File;
+/// What is added to the comment of a message or an enum.
+const NOTE: &str = " Deprecated: its proto says so.\n";
 
 /// Hands a file's own `deprecated` down to what stands in it.
 pub(crate) fn spread(file: &mut FileDescriptorProto) {
-    if !file
-        .options
-        .as_ref()
-        .is_some_and(|options| options.deprecated())
-    {
+    let options = file.options.as_ref();
+    if !options.is_some_and(|options| options.deprecated()) {
         return;
     }
     for message in &mut file.message_type {
@@ -36,116 +32,137 @@ pub(crate) fn spread(file: &mut FileDescriptorProto) {
     }
 }
 
-/// Whether a message is deprecated itself.
-pub(crate) fn message(message: &DescriptorProto) -> bool {
-    message
-        .options
-        .as_ref()
-        .is_some_and(|options| options.deprecated())
-}
-
-/// Whether an enum is deprecated itself.
-pub(crate) fn enumeration(item: &EnumDescriptorProto) -> bool {
-    item.options
-        .as_ref()
-        .is_some_and(|options| options.deprecated())
-}
-
-/// The deprecated types of a run, with their full names; not those inside of one.
-#[derive(Debug, Default)]
-pub(crate) struct Deprecated {
-    types: HashSet<String>,
-}
-
-// ===== impl Deprecated =====
-
-impl Deprecated {
-    /// Collects them.
-    pub(crate) fn find(files: &[File]) -> Deprecated {
-        let mut found = Deprecated::default();
-        for file in files {
-            let package = file.proto.package();
-            let dot = if package.is_empty() { "" } else { "." };
-            let prefix = format!("{dot}{package}");
-            found.add(&prefix, &file.proto.message_type, &file.proto.enum_type);
-        }
-        found
+/// Adds a note to the comments of deprecated messages and enums; a file without comments and positions gets
+/// some for them.
+pub(crate) fn note(file: &mut FileDescriptorProto) {
+    let mut paths = Vec::new();
+    let mut path = Vec::new();
+    find(
+        &mut paths,
+        &mut path,
+        [4, 5],
+        &file.message_type,
+        &file.enum_type,
+    );
+    if paths.is_empty() {
+        return;
     }
-
-    fn add(&mut self, prefix: &str, messages: &[DescriptorProto], enums: &[EnumDescriptorProto]) {
-        for item in enums.iter().filter(|item| enumeration(item)) {
-            self.types.insert(format!("{prefix}.{}", item.name()));
+    let source = file
+        .source_code_info
+        .get_or_insert_with(SourceCodeInfo::default);
+    for location in &mut source.location {
+        if !paths.contains(&location.path) {
+            continue;
         }
-        for each in messages {
-            if message(each) {
-                self.types.insert(format!("{prefix}.{}", each.name()));
-            } else if !each.nested_type.is_empty() || !each.enum_type.is_empty() {
-                let full = format!("{prefix}.{}", each.name());
-                self.add(&full, &each.nested_type, &each.enum_type);
+        match &mut location.leading_comments {
+            Some(comment) => {
+                if !comment.ends_with('\n') {
+                    comment.push('\n');
+                }
+                comment.push('\n');
+                comment.push_str(NOTE);
             }
+            none => *none = Some(NOTE.to_owned()),
         }
-    }
-
-    /// Whether the code of a package meets anything that is deprecated: its own, or a type of another package.
-    pub(crate) fn is_met_in(&self, package: &Package<'_>) -> bool {
-        package.files.iter().any(|file| {
-            let mut messages = file.proto.message_type.iter();
-            let mut enums = file.proto.enum_type.iter();
-            let mut services = file.proto.service.iter();
-            messages.any(|message| self.in_message(message))
-                || enums.any(in_enum)
-                || services.any(|service| {
-                    let own = service.options.as_ref();
-                    let mut rpcs = service.method.iter();
-                    own.is_some_and(|options| options.deprecated())
-                        || rpcs.any(|rpc| {
-                            let own = rpc.options.as_ref();
-                            own.is_some_and(|options| options.deprecated())
-                                || self.covers(rpc.input_type())
-                                || self.covers(rpc.output_type())
-                        })
-                })
-        })
-    }
-
-    fn in_message(&self, each: &DescriptorProto) -> bool {
-        let mut fields = each.field.iter();
-        message(each)
-            || fields.any(|field| {
-                let own = field.options.as_ref();
-                own.is_some_and(|options| options.deprecated())
-                    || field
-                        .type_name
-                        .as_deref()
-                        .is_some_and(|name| self.covers(name))
-            })
-            || each
-                .nested_type
-                .iter()
-                .any(|nested| self.in_message(nested))
-            || each.enum_type.iter().any(in_enum)
-    }
-
-    /// Whether a type is deprecated, or stands in one that is.
-    fn covers(&self, name: &str) -> bool {
-        if self.types.is_empty() {
-            return false;
-        }
-        let ends = name
-            .match_indices('.')
-            .map(|(end, _)| end)
-            .chain([name.len()]);
-        ends.skip(1).any(|end| self.types.contains(&name[..end]))
     }
 }
 
-fn in_enum(item: &EnumDescriptorProto) -> bool {
-    let mut values = item.value.iter();
-    enumeration(item)
-        || values.any(|value| {
-            value
-                .options
-                .as_ref()
-                .is_some_and(|options| options.deprecated())
-        })
+/// The paths of what is deprecated; `fields` are the numbers of messages and enums in what holds them.
+fn find(
+    paths: &mut Vec<Vec<i32>>,
+    path: &mut Vec<i32>,
+    fields: [i32; 2],
+    messages: &[DescriptorProto],
+    enums: &[EnumDescriptorProto],
+) {
+    for (index, item) in (0..).zip(enums) {
+        if item
+            .options
+            .as_ref()
+            .is_some_and(|options| options.deprecated())
+        {
+            paths.push([path.as_slice(), &[fields[1], index]].concat());
+        }
+    }
+    for (index, message) in (0..).zip(messages) {
+        path.extend([fields[0], index]);
+        if message
+            .options
+            .as_ref()
+            .is_some_and(|options| options.deprecated())
+        {
+            paths.push(path.clone());
+        }
+        // DescriptorProto: 3 is `nested_type`, 4 `enum_type`.
+        find(
+            paths,
+            path,
+            [3, 4],
+            &message.nested_type,
+            &message.enum_type,
+        );
+        path.truncate(path.len() - 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_types::FileOptions;
+    use prost_types::source_code_info::Location;
+
+    use super::*;
+
+    #[test]
+    fn a_files_option_is_said_of_each_type_in_it() {
+        let nested = DescriptorProto {
+            options: Some(MessageOptions {
+                deprecated: Some(true),
+                ..MessageOptions::default()
+            }),
+            ..DescriptorProto::default()
+        };
+        let message = DescriptorProto {
+            nested_type: vec![DescriptorProto::default(), nested],
+            ..DescriptorProto::default()
+        };
+        let at = |path: &[i32], comment: Option<&str>| Location {
+            path: path.to_vec(),
+            leading_comments: comment.map(str::to_owned),
+            ..Location::default()
+        };
+        let mut file = FileDescriptorProto {
+            message_type: vec![message],
+            enum_type: vec![EnumDescriptorProto::default()],
+            options: Some(FileOptions {
+                deprecated: Some(true),
+                ..FileOptions::default()
+            }),
+            source_code_info: Some(SourceCodeInfo {
+                location: vec![
+                    at(&[4, 0], Some(" A message.")),
+                    at(&[4, 0, 3, 0], None),
+                    at(&[4, 0, 3, 1], None),
+                    at(&[5, 0], Some(" An enum.\n")),
+                ],
+            }),
+            ..FileDescriptorProto::default()
+        };
+        spread(&mut file);
+        note(&mut file);
+        let source = file.source_code_info.unwrap_or_default();
+        let comments: Vec<Option<String>> = source
+            .location
+            .into_iter()
+            .map(|location| location.leading_comments)
+            .collect();
+        assert_eq!(
+            comments,
+            [
+                Some(format!(" A message.\n\n{NOTE}")),
+                None,
+                Some(NOTE.to_owned()),
+                Some(format!(" An enum.\n\n{NOTE}")),
+            ]
+        );
+    }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Once;
 
 use prost_build::{Config, Module, Service, ServiceGenerator};
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
+use prost_types::{DescriptorProto, FieldDescriptorProto};
 use syn::Attribute;
 use syn::parse::Parser as _;
 
@@ -83,14 +83,6 @@ impl<'a> Prost<'a> {
         for path in boxed_groups(files.iter().map(|file| &file.proto)) {
             config.boxed(path);
         }
-        for file in files {
-            let prefix = match file.proto.package() {
-                "" => String::new(),
-                package => format!(".{package}"),
-            };
-            let proto = &file.proto;
-            mark_deprecated(&mut config, &prefix, &proto.message_type, &proto.enum_type);
-        }
         let attributes = attributes(options);
         let customized =
             configure.is_some() || attributes.iter().any(|(_, given)| !given.is_empty());
@@ -119,6 +111,7 @@ impl<'a> Prost<'a> {
             let mut proto = file.proto.clone();
             proto.source_code_info = file.source_code_info();
             complete_locations(&mut proto);
+            deprecated::note(&mut proto);
             (module.clone(), proto)
         });
         let elsewhere = skeleton::of(package, self.types)
@@ -139,28 +132,6 @@ impl<'a> Prost<'a> {
                 .replace(&self.alloc, "::std::"),
             services: self.services.take(),
         })
-    }
-}
-
-/// Marks the deprecated messages and enums, and all that is inside of them: paths match what is below, too.
-fn mark_deprecated(
-    config: &mut Config,
-    prefix: &str,
-    messages: &[DescriptorProto],
-    enums: &[EnumDescriptorProto],
-) {
-    for item in enums.iter().filter(|item| deprecated::enumeration(item)) {
-        config.enum_attribute(format!("{prefix}.{}", item.name()), "#[deprecated]");
-    }
-    for message in messages {
-        if deprecated::message(message) {
-            let full = format!("{prefix}.{}", message.name());
-            config.message_attribute(&full, "#[deprecated]");
-            config.enum_attribute(&full, "#[deprecated]");
-        } else if !message.nested_type.is_empty() || !message.enum_type.is_empty() {
-            let full = format!("{prefix}.{}", message.name());
-            mark_deprecated(config, &full, &message.nested_type, &message.enum_type);
-        }
     }
 }
 

@@ -26,7 +26,6 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use self::assemble::Source;
-use self::deprecated::Deprecated;
 pub(crate) use self::messages::Configure;
 use self::messages::Prost;
 use self::names::RustNames;
@@ -111,7 +110,6 @@ pub(crate) fn run(
         findings.sort();
         return Err(Error::refused(findings));
     }
-    let deprecated = Deprecated::find(&files);
     let mut annotations = Annotations::read(&packages, &files, &types, options);
     let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
     let run = Run {
@@ -120,7 +118,6 @@ pub(crate) fn run(
         types: &types,
         symbols: &symbols,
         annotations: &annotations,
-        deprecated: &deprecated,
         options,
         extern_path: &extern_path,
     };
@@ -165,7 +162,6 @@ struct Run<'a> {
     types: &'a Types<'a>,
     symbols: &'a Symbols,
     annotations: &'a Annotations,
-    deprecated: &'a Deprecated,
     options: &'a Options,
     extern_path: &'a [(String, String)],
 }
@@ -213,7 +209,6 @@ impl Run<'_> {
         let runtime = externs::runtime(options)?;
         let rust = self.types.seen_from(&package.modules, &runtime);
         let messages = prost.package(package)?;
-        let deprecated = self.deprecated.is_met_in(package);
         let mut rest = TokenStream::new();
         for file in &package.files {
             for proto in &file.proto.service {
@@ -231,7 +226,6 @@ impl Run<'_> {
                     names,
                     docs,
                     annotations: self.annotations,
-                    deprecated,
                     types: self.types,
                     rust,
                     options,
@@ -245,7 +239,6 @@ impl Run<'_> {
         let source = Source {
             text: if options.messages { &messages.text } else { "" },
             customized: prost.customized,
-            deprecated,
         };
         if options.file_descriptor_set {
             rest.extend(descriptors::emit(package, &self.by_name)?);

@@ -38,8 +38,6 @@ pub(crate) struct ServiceContext<'a> {
     pub(crate) docs: Option<&'a prost_build::Service>,
     /// The plain comments and HTTP rules of all rpcs, and the comments of their messages.
     pub(crate) annotations: &'a Annotations,
-    /// Whether its package meets anything deprecated.
-    pub(crate) deprecated: bool,
     /// All types.
     pub(crate) types: &'a Types<'a>,
     /// Their names as seen from the package.
@@ -60,8 +58,6 @@ struct Service<'a> {
     docs: Option<&'a prost_build::Comments>,
     /// Whether the proto calls it deprecated.
     deprecated: bool,
-    /// Whether its code may meet anything that is.
-    meets_deprecated: bool,
     /// The path of the runtime.
     runtime: &'a syn::Path,
     /// What the user chose.
@@ -79,7 +75,6 @@ pub(crate) fn emit(context: &ServiceContext<'_>) -> TokenStream {
         names: context.names,
         docs: context.docs.map(|docs| &docs.comments),
         deprecated: options.is_some_and(|options| options.deprecated()),
-        meets_deprecated: context.deprecated,
         runtime: context.rust.runtime(),
         options: context.options,
     };
@@ -103,7 +98,8 @@ fn render(service: &Service<'_>, rpcs: &[Rpc<'_>], mut shapes: Shapes<'_>) -> To
         .filter(|name| names.exported.contains(*name))
         .map(ident)
         .collect();
-    let deprecated = service.meets_deprecated.then(|| quote!(deprecated,));
+    let deprecated =
+        (service.deprecated || rpcs.iter().any(Rpc::deprecated)).then(|| quote!(deprecated,));
     let exports = (!exported.is_empty()).then(|| {
         quote! {
             #[allow(#deprecated unreachable_pub, unused_imports)]

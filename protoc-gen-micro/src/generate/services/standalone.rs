@@ -94,8 +94,6 @@ impl Standalone {
             names: &names,
             docs: Some(&service.comments),
             deprecated: service.options.deprecated(),
-            // A message's own option is not told.
-            meets_deprecated: true,
             runtime: &runtime,
             options: &self.options,
         };

@@ -10,11 +10,9 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct GetRequest {
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
     #[prost(string, repeated, tag = "2")]
-    pub tags: ::micro_runtime::prost::alloc::vec::Vec<
-        ::micro_runtime::prost::alloc::string::String,
-    >,
+    pub tags: ::std::vec::Vec<::std::string::String>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -40,7 +38,7 @@ pub struct PlaceReply {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Order {
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
 }
 
 #[allow(unreachable_pub, unused_imports)]

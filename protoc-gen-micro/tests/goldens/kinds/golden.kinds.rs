@@ -4,14 +4,7 @@
 // Does not compile if the runtime is older than this code needs.
 const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::micro_runtime::prost::Message)]
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Request {
@@ -19,14 +12,7 @@ pub struct Request {
     pub count: i32,
 }
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::micro_runtime::prost::Message)]
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Reply {
@@ -523,6 +509,7 @@ pub mod __gone {
             "/golden.kinds.Gone/Unary",
             "Gone.Unary",
         )
+        .deprecated()
         .shapes(&REQUEST_SHAPE, &REPLY_SHAPE);
 
     static REPLY_SHAPE: Shape = Shape::message(
@@ -538,7 +525,7 @@ pub mod __gone {
     );
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Request {
     const NAME: &'static str = "golden.kinds.Request";
 
@@ -562,7 +549,7 @@ impl ::micro_runtime::json::JsonMessage for Request {
     }
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Reply {
     const NAME: &'static str = "golden.kinds.Reply";
 

@@ -4,14 +4,8 @@
 // Does not compile if the runtime is older than this code needs.
 const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Order {
@@ -40,14 +34,8 @@ pub struct Order {
 }
 
 /// Nested message and enum types in `Order`.
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod order {
     #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
     #[prost(prost_path = "::micro_runtime::prost")]
@@ -162,14 +150,8 @@ pub mod order {
     }
 }
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[derive(
     Clone,
     Copy,
@@ -187,14 +169,8 @@ pub enum Empty {
     Nothing = 0,
 }
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 impl Empty {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
@@ -215,11 +191,11 @@ impl Empty {
     }
 }
 
-#[allow(deprecated, unreachable_pub, unused_imports)]
+#[allow(unreachable_pub, unused_imports)]
 pub use __store::{StoreHandler, register_store_handler, StoreService, new_store_service};
 
 #[doc(hidden)]
-#[allow(deprecated, dead_code, unreachable_pub, clippy::all, clippy::pedantic)]
+#[allow(dead_code, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod __store {
     use ::core::future::Future;
     use ::std::sync::Arc;
@@ -397,7 +373,7 @@ pub mod __store {
     );
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 #[allow(deprecated)]
 impl ::micro_runtime::json::JsonMessage for Order {
     const NAME: &'static str = "golden.nested.Order";
@@ -477,7 +453,7 @@ impl ::micro_runtime::json::JsonMessage for Order {
     }
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::Line {
     const NAME: &'static str = "golden.nested.Order.Line";
 
@@ -507,7 +483,7 @@ impl ::micro_runtime::json::JsonMessage for order::Line {
     }
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::Receipt {
     const NAME: &'static str = "golden.nested.Order.Receipt";
 
@@ -535,7 +511,7 @@ impl ::micro_runtime::json::JsonMessage for order::Receipt {
     }
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::receipt::Deeper {
     const NAME: &'static str = "golden.nested.Order.Receipt.Deeper";
 
@@ -555,7 +531,7 @@ impl ::micro_runtime::json::JsonMessage for order::receipt::Deeper {
     }
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::receipt::deeper::Deepest {
     const NAME: &'static str = "golden.nested.Order.Receipt.Deeper.Deepest";
 
@@ -579,7 +555,7 @@ impl ::micro_runtime::json::JsonMessage for order::receipt::deeper::Deepest {
     }
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonEnum for order::State {
     const NAME: &'static str = "golden.nested.Order.State";
 
@@ -597,7 +573,7 @@ impl ::micro_runtime::json::JsonEnum for order::State {
     }
 }
 
-#[allow(deprecated, clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonEnum for Empty {
     const NAME: &'static str = "golden.nested.Empty";
 

@@ -9,19 +9,19 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Legacy {
     #[prost(string, required, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
     #[prost(int32, optional, tag = "2", default = "7")]
     pub count: ::core::option::Option<i32>,
     #[prost(enumeration = "Color", optional, tag = "3", default = "Blue")]
     pub color: ::core::option::Option<i32>,
     #[prost(bytes = "vec", optional, tag = "4", default = "b\"\\x01\\\"x\"")]
-    pub blob: ::core::option::Option<::micro_runtime::prost::alloc::vec::Vec<u8>>,
+    pub blob: ::core::option::Option<::std::vec::Vec<u8>>,
     #[prost(int32, repeated, packed = "false", tag = "5")]
-    pub numbers: ::micro_runtime::prost::alloc::vec::Vec<i32>,
+    pub numbers: ::std::vec::Vec<i32>,
     #[prost(int32, repeated, tag = "6")]
-    pub packed: ::micro_runtime::prost::alloc::vec::Vec<i32>,
+    pub packed: ::std::vec::Vec<i32>,
     #[prost(group, repeated, tag = "7")]
-    pub item: ::micro_runtime::prost::alloc::vec::Vec<legacy::Item>,
+    pub item: ::std::vec::Vec<legacy::Item>,
 }
 
 /// Nested message and enum types in `Legacy_`.
