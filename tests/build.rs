@@ -7,6 +7,7 @@ fn main() -> Result<(), protoc_gen_micro::BuildError> {
         .files([
             "proto/e2e.proto",
             "proto/json_test.proto",
+            "proto/json_types.proto",
             "peers/proto/peer.proto",
         ])
         .includes(["proto", "peers/proto", "../proto"])
