@@ -67,11 +67,11 @@ impl Request {
                 }
                 Err(finding) => diagnostics.push(finding),
             }
-            proto.source_code_info = None;
             let target = targets.contains(proto.name());
             if target {
                 warnings.extend(extensions::warning(&proto));
             }
+            proto.source_code_info = None;
             files.push(File {
                 proto,
                 raw: bytes,

@@ -270,13 +270,12 @@ impl Externs {
     fn new(options: &Options, extern_path: &[(String, String)]) -> Externs {
         let mut paths: BTreeMap<String, String> = extern_path.iter().cloned().collect();
         if !options.compile_well_known_types {
-            let prost = prost_path(options);
             let mut add =
                 |name: &str, path: String| paths.insert(format!(".google.protobuf{name}"), path);
             add("", prost_types_path(options));
             add(".Empty", "()".to_owned());
-            add(".BytesValue", format!("{prost}::alloc::vec::Vec<u8>"));
-            add(".StringValue", format!("{prost}::alloc::string::String"));
+            add(".BytesValue", "::std::vec::Vec<u8>".to_owned());
+            add(".StringValue", "::std::string::String".to_owned());
             for (name, primitive) in [
                 (".BoolValue", "bool"),
                 (".DoubleValue", "f64"),
