@@ -11,6 +11,10 @@
 mod proto {
     micro_runtime::include_proto!();
 }
+#[allow(dead_code)]
+mod other {
+    include!(concat!(env!("OUT_DIR"), "/constructs/mod.rs"));
+}
 mod generate;
 mod mutate;
 mod restate;
@@ -21,6 +25,7 @@ use generate::Generator;
 use micro_runtime::json::{JsonMessage, Options, TypeRegistry};
 use micro_runtime::prost::Message;
 use mutate::Mutator;
+use other::constructs::{defaults, maps, proto2};
 use prost_reflect::{
     Cardinality, DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor,
     ReflectMessage as _, SerializeOptions, Value,
@@ -55,7 +60,15 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let pool = DescriptorPool::decode(types::FILE_DESCRIPTOR_SET).expect("descriptors");
+        let mut pool = DescriptorPool::decode(types::FILE_DESCRIPTOR_SET).expect("descriptors");
+        // Editions are beyond prost-reflect.
+        for set in [
+            defaults::FILE_DESCRIPTOR_SET,
+            maps::FILE_DESCRIPTOR_SET,
+            proto2::FILE_DESCRIPTOR_SET,
+        ] {
+            pool.decode_file_descriptor_set(set).expect("descriptors");
+        }
         let file = pool
             .get_file_by_name("json_test.proto")
             .expect("json_test.proto");
@@ -91,6 +104,24 @@ impl World {
         world.add::<v1::Vec>();
         world.add::<v1::Order>();
         world.add::<types::Types>();
+        world.add::<defaults::Integers>();
+        world.add::<defaults::Floats>();
+        world.add::<defaults::Texts>();
+        world.add::<defaults::Blobs>();
+        world.add::<defaults::Enums>();
+        world.add::<defaults::Required>();
+        world.add::<defaults::Members>();
+        world.add::<maps::ByInt32>();
+        world.add::<maps::ByUint64>();
+        world.add::<maps::BySint64>();
+        world.add::<maps::ByFixed32>();
+        world.add::<maps::ByBool>();
+        world.add::<maps::ByString>();
+        world.add::<proto2::Presence>();
+        world.add::<proto2::Required>();
+        world.add::<proto2::Lists>();
+        world.add::<proto2::Groups>();
+        world.add::<proto2::Options>();
         world
     }
 
@@ -153,7 +184,7 @@ impl World {
             }
             // prost always writes what is required.
             if field.cardinality() == Cardinality::Required && !theirs.has_field(&field) {
-                return *ours.get_field(&field) == field.default_value();
+                return self.same_value(&ours.get_field(&field), &field.default_value(), true);
             }
             if !ours.has_field(&field) || !theirs.has_field(&field) {
                 return ours.has_field(&field) == theirs.has_field(&field);
