@@ -11,25 +11,57 @@ use prost_types::{
 use super::names::{self, RustNames, camel, go_camel, snake};
 use crate::options::Options;
 
-/// The types of `google.protobuf` that have JSON forms of their own; the runtime knows them all.
+/// The types of `google.protobuf` that are in prost-types, with what is nested in them. The runtime has the JSON of
+/// them all: for some a form of their own, for the others an object of their fields.
 const WELL_KNOWN_JSON: &[&str] = &[
     "Any",
+    "Api",
     "BoolValue",
     "BytesValue",
+    "DescriptorProto",
     "DoubleValue",
     "Duration",
     "Empty",
+    "Enum",
+    "EnumDescriptorProto",
+    "EnumOptions",
+    "EnumValue",
+    "EnumValueDescriptorProto",
+    "EnumValueOptions",
+    "ExtensionRangeOptions",
+    "Field",
+    "FieldDescriptorProto",
     "FieldMask",
+    "FieldOptions",
+    "FileDescriptorProto",
+    "FileDescriptorSet",
+    "FileOptions",
     "FloatValue",
+    "GeneratedCodeInfo",
     "Int32Value",
     "Int64Value",
     "ListValue",
+    "MessageOptions",
+    "Method",
+    "MethodDescriptorProto",
+    "MethodOptions",
+    "Mixin",
     "NullValue",
+    "OneofDescriptorProto",
+    "OneofOptions",
+    "Option",
+    "ServiceDescriptorProto",
+    "ServiceOptions",
+    "SourceCodeInfo",
+    "SourceContext",
     "StringValue",
     "Struct",
+    "Syntax",
     "Timestamp",
+    "Type",
     "UInt32Value",
     "UInt64Value",
+    "UninterpretedOption",
     "Value",
 ];
 
@@ -149,7 +181,8 @@ impl<'a> Types<'a> {
     fn find_without_json(&mut self, options: &Options) {
         let is_well_known = |full: &str| {
             let name = full.strip_prefix(".google.protobuf.");
-            name.is_some_and(|name| WELL_KNOWN_JSON.contains(&name))
+            let outermost = name.and_then(|name| name.split('.').next());
+            outermost.is_some_and(|name| WELL_KNOWN_JSON.contains(&name))
         };
         let elsewhere_with_json = |full: &str| {
             is_well_known(full) || options.extern_json.iter().any(|path| is_below(full, path))
