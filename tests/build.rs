@@ -5,6 +5,7 @@ fn main() -> Result<(), protoc_gen_micro::BuildError> {
         [
             "proto/e2e.proto",
             "proto/json_test.proto",
+            "proto/mirror.proto",
             "peers/proto/peer.proto",
         ],
         ["proto", "peers/proto", "../proto"],
