@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::descriptor::{MAXIMUM_EDITION, MINIMUM_EDITION, Response, ResponseFile};
+use crate::descriptor::{MAXIMUM_EDITION, MINIMUM_EDITION, Response, ResponseFile, read_request};
 use crate::generate::generate_from;
 use crate::parameters;
 
@@ -56,11 +56,14 @@ fn serve(
     stdout: &mut dyn Write,
     stderr: &mut dyn Write,
 ) -> io::Result<ExitCode> {
-    let mut request = Vec::new();
-    if let Err(error) = stdin.read_to_end(&mut request) {
-        writeln!(stderr, "protoc-gen-micro: cannot read stdin: {error}")?;
-        return Ok(ExitCode::FAILURE);
-    }
+    let request = match read_request(stdin) {
+        Ok(request) => request,
+        Err(error) => {
+            writeln!(stderr, "protoc-gen-micro: cannot read stdin: {error}")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let mut files = Vec::new();
     let mut response = Response {
         supported_features: Some(FEATURES),
         minimum_edition: Some(MINIMUM_EDITION),
@@ -72,13 +75,7 @@ fn serve(
             for warning in &generated.warnings {
                 writeln!(stderr, "warning: {warning}")?;
             }
-            let files = generated.files.into_iter();
-            response.file = files
-                .map(|file| ResponseFile {
-                    name: Some(file.name),
-                    content: Some(file.content),
-                })
-                .collect();
+            files = generated.files;
         }
         Err(error) if error.is_unreadable() => {
             writeln!(
@@ -90,6 +87,18 @@ fn serve(
         Err(error) => response.error = Some(error.to_string()),
     }
     stdout.write_all(&response.encode_to_vec())?;
+    // Encoded messages in a row are one message with the fields of all: the files, which may be large, need not be
+    // in memory twice.
+    for file in files {
+        let file = Response {
+            file: vec![ResponseFile {
+                name: Some(file.name),
+                content: Some(file.content),
+            }],
+            ..Response::default()
+        };
+        stdout.write_all(&file.encode_to_vec())?;
+    }
     stdout.flush()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,16 +6,36 @@ use prost_types::field_descriptor_proto::Label;
 use prost_types::source_code_info::Location;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
 
+use super::defaults;
 use super::editions::is_packable;
+use super::json_names;
+use super::request::File;
+use super::required;
+use crate::diagnostic::Diagnostic;
 
-/// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the file stays.
-pub(crate) fn lower(file: &mut FileDescriptorProto) {
+/// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the files stays.
+///
+/// What it cannot keep, it says.
+pub(crate) fn lower(files: &mut [File]) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    for file in files.iter_mut() {
+        let renamed = json_names::separate(file);
+        if file.target {
+            warnings.extend(renamed);
+        }
+        lower_file(&mut file.proto);
+    }
+    defaults::resolve_aliases(files.iter_mut().map(|file| &mut file.proto));
+    warnings.extend(required::break_cycles(files));
+    warnings
+}
+
+fn lower_file(file: &mut FileDescriptorProto) {
     if file.syntax.as_deref() == Some("proto3") {
         for message in &mut file.message_type {
             pack(message);
         }
     }
-    complete_locations(file);
 }
 
 /// Says `packed` where proto3 implies it: prost-build takes a repeated scalar with *any* option (such as
@@ -39,7 +59,7 @@ fn pack(message: &mut DescriptorProto) {
 /// prost-build looks the location of each item up and panics where there is none, which is what an incomplete
 /// `SourceCodeInfo` (of a tool other than protoc) comes to. A carriage return alone is an error in a Rust
 /// doc comment.
-fn complete_locations(file: &mut FileDescriptorProto) {
+pub(crate) fn complete_locations(file: &mut FileDescriptorProto) {
     let Some(info) = &mut file.source_code_info else {
         return;
     };
@@ -150,7 +170,7 @@ mod tests {
             }],
             ..FileDescriptorProto::default()
         };
-        lower(&mut file);
+        lower_file(&mut file);
         file.message_type[0].field[0]
             .options
             .as_ref()
@@ -199,7 +219,7 @@ mod tests {
             }),
             ..FileDescriptorProto::default()
         };
-        lower(&mut file);
+        complete_locations(&mut file);
         let info = file.source_code_info.unwrap_or_default();
         let paths: Vec<&[i32]> = info
             .location

@@ -1,15 +1,17 @@
 //! [`Request`]: the files of a run, decoded.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 
 use prost::Message;
 use prost::bytes::Bytes;
-use prost_types::FileDescriptorProto;
+use prost_types::{FileDescriptorProto, SourceCodeInfo};
 
 use super::editions;
+use super::extensions;
 use super::features::Edition;
 use super::source;
-use super::wire::{FileExtra, RawRequest};
+use super::wire::{FileExtra, FileSource, RawRequest};
 use crate::diagnostic::{Diagnostic, Error};
 
 /// All files of a run: those to generate for, and what they import.
@@ -17,17 +19,22 @@ use crate::diagnostic::{Diagnostic, Error};
 pub(crate) struct Request {
     /// In the order of their names, so that the order on the command line changes nothing.
     pub(crate) files: Vec<File>,
+    /// What of the files to generate for is left out.
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// One file.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// Its descriptor.
+    /// Its descriptor, without `source_code_info`: that is most of a large run's memory, and is needed of a few
+    /// files at a time.
     pub(crate) proto: FileDescriptorProto,
     /// The same, encoded, with the options that prost-types does not know.
     pub(crate) raw: Bytes,
     /// Whether code was asked for, as opposed to being imported.
     pub(crate) target: bool,
+    /// Comments and positions, once a finding has asked for a line.
+    source: OnceLock<Option<SourceCodeInfo>>,
 }
 
 // ===== impl Request =====
@@ -41,6 +48,7 @@ impl Request {
         let targets: HashSet<String> = raw.file_to_generate.into_iter().collect();
         let mut files = Vec::with_capacity(raw.proto_file.len());
         let mut diagnostics = Vec::new();
+        let mut warnings = Vec::new();
         for bytes in raw.proto_file {
             let unreadable = |error| {
                 Error::unreadable(format!(
@@ -60,10 +68,15 @@ impl Request {
                 Err(finding) => diagnostics.push(finding),
             }
             let target = targets.contains(proto.name());
+            if target {
+                warnings.extend(extensions::warning(&proto));
+            }
+            proto.source_code_info = None;
             files.push(File {
                 proto,
                 raw: bytes,
                 target,
+                source: OnceLock::new(),
             });
         }
         for name in &targets {
@@ -79,7 +92,30 @@ impl Request {
         }
         files.sort_by(|a, b| a.proto.name().cmp(b.proto.name()));
         files.dedup_by(|a, b| a.proto.name() == b.proto.name());
-        Ok(Request { files })
+        warnings.sort();
+        Ok(Request { files, warnings })
+    }
+}
+
+// ===== impl File =====
+
+impl File {
+    /// Its comments and positions, decoded anew.
+    pub(crate) fn source_code_info(&self) -> Option<SourceCodeInfo> {
+        // The same bytes were decoded before: there is no error.
+        let source = FileSource::decode(self.raw.clone()).unwrap_or_default();
+        source.source_code_info
+    }
+
+    /// The same, kept for whatever else is asked: for findings, which are few or the end of it.
+    pub(crate) fn source(&self) -> Option<&SourceCodeInfo> {
+        let source = self.source.get_or_init(|| self.source_code_info());
+        source.as_ref()
+    }
+
+    /// The line, counted from 1, of the item at `path` (field numbers and indexes down the descriptor's tree).
+    pub(crate) fn line(&self, path: &[i32]) -> Option<u32> {
+        source::line_in(self.source()?, path)
     }
 }
 

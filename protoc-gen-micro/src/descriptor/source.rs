@@ -1,13 +1,18 @@
 //! Lines and comments, from `SourceCodeInfo`.
 
-use prost_types::FileDescriptorProto;
+use prost_types::{FileDescriptorProto, SourceCodeInfo};
 
 /// The line, counted from 1, of the item at `path` (field numbers and indexes down the descriptor's tree).
 ///
 /// Scans: protoc does not sort locations by path, and lines are only asked for when something is wrong.
 pub(crate) fn line(file: &FileDescriptorProto, path: &[i32]) -> Option<u32> {
-    let locations = &file.source_code_info.as_ref()?.location;
-    let location = locations.iter().find(|location| location.path == path)?;
+    line_in(file.source_code_info.as_ref()?, path)
+}
+
+/// The same, of a file's `SourceCodeInfo`.
+pub(crate) fn line_in(source: &SourceCodeInfo, path: &[i32]) -> Option<u32> {
+    let mut locations = source.location.iter();
+    let location = locations.find(|location| location.path == path)?;
     u32::try_from(*location.span.first()?).ok()?.checked_add(1)
 }
 

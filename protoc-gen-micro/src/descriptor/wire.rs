@@ -5,6 +5,7 @@
 //! neither editions nor `SUPPORTS_EDITIONS`.
 
 use prost::bytes::Bytes;
+use prost_types::SourceCodeInfo;
 
 /// `google.protobuf.compiler.CodeGeneratorRequest`, its files still encoded.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -36,35 +37,11 @@ pub(crate) struct FileExtra {
     pub(crate) edition: Option<i32>,
 }
 
-/// `google.protobuf.FileDescriptorProto` without its `source_code_info`, its parts still encoded.
+/// The comments and positions of a `google.protobuf.FileDescriptorProto`.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct FileWithoutSource {
-    #[prost(string, optional, tag = "1")]
-    name: Option<String>,
-    #[prost(string, optional, tag = "2")]
-    package: Option<String>,
-    #[prost(string, repeated, tag = "3")]
-    dependency: Vec<String>,
-    #[prost(bytes = "bytes", repeated, tag = "4")]
-    message_type: Vec<Bytes>,
-    #[prost(bytes = "bytes", repeated, tag = "5")]
-    enum_type: Vec<Bytes>,
-    #[prost(bytes = "bytes", repeated, tag = "6")]
-    service: Vec<Bytes>,
-    #[prost(bytes = "bytes", repeated, tag = "7")]
-    extension: Vec<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "8")]
-    options: Option<Bytes>,
-    #[prost(int32, repeated, packed = "false", tag = "10")]
-    public_dependency: Vec<i32>,
-    #[prost(int32, repeated, packed = "false", tag = "11")]
-    weak_dependency: Vec<i32>,
-    #[prost(string, optional, tag = "12")]
-    syntax: Option<String>,
-    #[prost(int32, optional, tag = "14")]
-    edition: Option<i32>,
-    #[prost(string, repeated, tag = "15")]
-    option_dependency: Vec<String>,
+pub(crate) struct FileSource {
+    #[prost(message, optional, tag = "9")]
+    pub(crate) source_code_info: Option<SourceCodeInfo>,
 }
 
 /// `google.protobuf.compiler.CodeGeneratorResponse`.

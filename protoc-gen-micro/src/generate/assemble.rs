@@ -2,10 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::quote;
+use syn::parse::Parser as _;
 use syn::{Attribute, Item, parse_quote};
 
 use super::messages::quietly;
 use super::package::Package;
+use super::reprint;
 use crate::diagnostic::Diagnostic;
 
 /// The first line of every file. No date: the same input gives the same bytes.
@@ -15,40 +17,39 @@ pub(crate) const HEADER: &str = concat!(
     ". Do not edit."
 );
 
+/// What prost-build wrote for a package.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) text: &'a str,
+    /// Whether it may have more in it than prost-build writes by itself, such as attributes that the user gave.
+    pub(crate) customized: bool,
+}
+
 /// Puts a file together: what prost-build wrote, then what was made here.
 ///
 /// # Errors
 /// If the messages are no Rust, although their attributes are.
 pub(crate) fn file(
     package: &Package<'_>,
-    messages: &str,
+    messages: Source<'_>,
     rest: TokenStream,
     runtime: &syn::Path,
 ) -> Result<String, Diagnostic> {
-    let mut file = syn::parse_file(messages).map_err(|error| {
-        Diagnostic::new(format!(
-            "prost-build's code for package \"{}\" is no valid Rust ({error}): \
-             check the attributes given for it",
-            package.name()
-        ))
-    })?;
-    let deprecated = messages.contains("#[deprecated]");
-    for item in &mut file.items {
-        allow(item, deprecated);
-    }
-    let rest: syn::File = syn::parse2(rest).map_err(|error| {
+    let mut printed = print_messages(package, messages)?;
+    let mut rest: syn::File = syn::parse2(rest).map_err(|error| {
         Diagnostic::new(format!(
             "the code for package \"{}\": {error}",
             package.name()
         ))
     })?;
-    file.items.extend(rest.items.into_iter().map(|mut item| {
-        if let Item::Impl(item) = &mut item {
+    for item in &mut rest.items {
+        if let Item::Impl(item) = item {
             let allow: Attribute = parse_quote!(#[allow(clippy::all, clippy::pedantic)]);
             item.attrs.insert(0, allow);
         }
-        item
-    }));
+    }
+    printed.push_str(&print(package, &rest)?);
+    drop(rest);
 
     let sources: Vec<&str> = package.files.iter().map(|file| file.proto.name()).collect();
     let runtime = quote!(#runtime).to_string().replace(' ', "");
@@ -58,20 +59,63 @@ pub(crate) fn file(
          const _: () = {runtime}::__private::REQUIRES_MICRO_RUNTIME_0_1;\n\n",
         sources.join(", ")
     );
-    let printed = quietly(|| prettyplease::unparse(&file)).map_err(|panic| {
-        Diagnostic::new(format!(
-            "the code for package \"{}\" cannot be printed: {panic}",
-            package.name()
-        ))
-    })?;
-    text.push_str(&tidy(&printed));
+    tidy(&printed, &mut text);
     text.push_str("\n// @@protoc_insertion_point(module)\n");
     Ok(text)
 }
 
-/// Lets users deny what generated messages cannot keep to: their names and comments are the proto's, and
-/// which of them are used is the user's.
-fn allow(item: &mut Item, deprecated: bool) {
+/// Items as text.
+///
+/// # Errors
+/// If they are no Rust.
+pub(crate) fn print_items(items: TokenStream) -> Result<String, syn::Error> {
+    let mut text = String::new();
+    tidy(&prettyplease::unparse(&syn::parse2(items)?), &mut text);
+    Ok(text)
+}
+
+fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String, Diagnostic> {
+    // What generated messages cannot keep to, so that users can deny it: their names and comments are the proto's,
+    // and which of them are used is the user's.
+    const ALLOW: &str =
+        "#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]";
+    let allow: &[&str] = match messages.text.contains("#[deprecated]") {
+        true => &["#[allow(deprecated)]", ALLOW],
+        false => &[ALLOW],
+    };
+    if !messages.customized
+        && let Some(printed) = reprint::messages(messages.text, allow)
+    {
+        return Ok(printed);
+    }
+    let invalid = |error| {
+        Diagnostic::new(format!(
+            "prost-build's code for package \"{}\" is no valid Rust ({error}): \
+             check the attributes given for it",
+            package.name()
+        ))
+    };
+    let mut file = syn::parse_file(messages.text).map_err(invalid)?;
+    let allow = Attribute::parse_outer
+        .parse_str(&allow.concat())
+        .map_err(invalid)?;
+    for item in &mut file.items {
+        self::allow(item, &allow);
+    }
+    print(package, &file)
+}
+
+fn print(package: &Package<'_>, file: &syn::File) -> Result<String, Diagnostic> {
+    quietly(|| prettyplease::unparse(file)).map_err(|panic| {
+        Diagnostic::new(format!(
+            "the code for package \"{}\" cannot be printed: {panic}",
+            package.name()
+        ))
+    })
+}
+
+/// Adds attributes to an item, below its comment and above what was there.
+fn allow(item: &mut Item, allow: &[Attribute]) {
     let attributes = match item {
         Item::Struct(item) => &mut item.attrs,
         Item::Enum(item) => &mut item.attrs,
@@ -79,20 +123,16 @@ fn allow(item: &mut Item, deprecated: bool) {
         Item::Mod(item) => &mut item.attrs,
         _ => return,
     };
-    let deprecated = deprecated.then(|| quote!(deprecated,));
-    let allow: Attribute = parse_quote! {
-        #[allow(#deprecated dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
-    };
-    // Below the comment, above what was there.
     let is_doc = |attribute: &Attribute| attribute.path().is_ident("doc");
     let place = attributes.iter().position(|attribute| !is_doc(attribute));
-    attributes.insert(place.unwrap_or(attributes.len()), allow);
+    let place = place.unwrap_or(attributes.len());
+    attributes.splice(place..place, allow.iter().cloned());
 }
 
 /// What prettyplease leaves to be desired: an empty line between items, and descriptors whose type parameter
 /// does not take three lines.
-fn tidy(text: &str) -> String {
-    let mut result = String::with_capacity(text.len() + text.len() / 16);
+fn tidy(text: &str, result: &mut String) {
+    result.reserve(text.len() + text.len() / 16);
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
         if let Some(before) = line.strip_suffix(" = Method::new::<") {
@@ -115,15 +155,14 @@ fn tidy(text: &str) -> String {
                 while let Some(call) = lines.next_if(|next| next.trim_start().starts_with('.')) {
                     result.push_str(&format!("    {call}\n"));
                 }
-                part(&mut result, ";", indent(line), lines.peek());
+                part(result, ";", indent(line), lines.peek());
             }
             continue;
         }
         result.push_str(line);
         result.push('\n');
-        part(&mut result, line.trim_start(), indent(line), lines.peek());
+        part(result, line.trim_start(), indent(line), lines.peek());
     }
-    result
 }
 
 /// Adds an empty line if an item has just ended and another one follows.
@@ -153,6 +192,12 @@ fn indent(line: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn tidied(text: &str) -> String {
+        let mut result = String::new();
+        tidy(text, &mut result);
+        result
+    }
 
     #[test]
     fn items_stand_apart_and_statements_do_not() {
@@ -186,7 +231,7 @@ impl A {
     fn b() {}
 }
 ";
-        assert_eq!(tidy(text), expected);
+        assert_eq!(tidied(text), expected);
     }
 
     #[test]
@@ -219,6 +264,6 @@ impl A {
 
     static B: Shape = X;
 ";
-        assert_eq!(tidy(text), expected);
+        assert_eq!(tidied(text), expected);
     }
 }

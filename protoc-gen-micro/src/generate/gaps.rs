@@ -21,6 +21,7 @@ const NAMED: usize = 5;
 pub(crate) fn find(
     packages: &[Package<'_>],
     types: &Types<'_>,
+    runtime: &syn::Path,
     options: &Options,
 ) -> Vec<Diagnostic> {
     if !options.json {
@@ -30,7 +31,7 @@ pub(crate) fn find(
     let mut gaps: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for package in packages.iter().filter(|package| package.written) {
         let mut walk = Walk {
-            rust: types.seen_from(&package.modules),
+            rust: types.seen_from(&package.modules, runtime),
             types,
             gaps: &mut gaps,
         };

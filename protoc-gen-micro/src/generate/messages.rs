@@ -1,99 +1,157 @@
-//! Messages and enums, by prost-build.
+//! Messages and enums, by prost-build: package by package, so that packages can be made at once and their
+//! comments need not be in memory together.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Once;
 
 use prost_build::{Config, Module, Service, ServiceGenerator};
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
+use prost_types::{DescriptorProto, FieldDescriptorProto};
 use syn::Attribute;
 use syn::parse::Parser as _;
 
-use super::types::{matches, prost_path, prost_types_path};
+use super::deprecated;
+use super::package::Package;
+use super::recursion::boxed_groups;
+use super::skeleton;
+use super::types::{Types, matches, prost_path, prost_types_path};
+use crate::descriptor::{File, complete_locations};
 use crate::diagnostic::Diagnostic;
 use crate::options::Options;
 
-/// What prost-build makes of a run.
+/// The module of the text that nobody reads: no package's, since those are in snake case.
+const ELSEWHERE: &str = "ELSEWHERE";
+
+/// What prost-build makes of a package.
 #[derive(Debug)]
 pub(crate) struct Messages {
-    /// The source of each module.
-    pub(crate) modules: HashMap<Vec<String>, String>,
-    /// Services by full name, for their comments, which come out with their code blocks disarmed.
+    /// The source of its module.
+    pub(crate) text: String,
+    /// Its services by full name, for their comments, which come out with their code blocks disarmed.
     pub(crate) services: HashMap<String, Service>,
 }
 
 /// Changes to prost-build's settings that the user wrote in code.
 pub(crate) type Configure<'a> = &'a mut dyn FnMut(&mut Config);
 
+/// prost-build with the settings of a run; each thread has its own.
+pub(crate) struct Prost<'a> {
+    config: Config,
+    types: &'a Types<'a>,
+    services: Services,
+    /// How prost-build's text writes the standard library.
+    alloc: String,
+    /// Whether the user added anything to what prost-build writes by itself.
+    pub(crate) customized: bool,
+}
+
+/// The services that prost-build found.
+type Services = Rc<RefCell<HashMap<String, Service>>>;
+
 /// Keeps the services that prost-build finds.
-struct Collector(Rc<RefCell<HashMap<String, Service>>>);
+struct Collector(Services);
 
-// ===== impl Messages =====
+// ===== impl Prost =====
 
-impl Messages {
-    /// Generates all files; those that are only imported too, since what a message derives depends on them.
+impl<'a> Prost<'a> {
+    /// Settles everything for all packages of a run.
+    pub(crate) fn new(
+        files: &[File],
+        types: &'a Types<'a>,
+        options: &Options,
+        extern_path: &[(String, String)],
+        configure: Option<Configure<'_>>,
+    ) -> Prost<'a> {
+        let services = Services::default();
+        let mut config = config(options, extern_path);
+        if !options.btree_map.is_empty() {
+            let mut skip_debug = options.skip_debug.clone();
+            for file in files {
+                let prefix = file
+                    .proto
+                    .package
+                    .as_ref()
+                    .map(|package| format!(".{package}"))
+                    .unwrap_or_default();
+                for message in &file.proto.message_type {
+                    derive_debug(&mut config, &mut skip_debug, options, &prefix, message);
+                }
+            }
+            // prost-build forgets what was said before.
+            config.skip_debug(skip_debug);
+        }
+        for path in boxed_groups(files.iter().map(|file| &file.proto)) {
+            config.boxed(path);
+        }
+        let attributes = attributes(options);
+        let customized =
+            configure.is_some() || attributes.iter().any(|(_, given)| !given.is_empty());
+        if let Some(configure) = configure {
+            configure(&mut config);
+        }
+        config.format(false);
+        config.service_generator(Box::new(Collector(Rc::clone(&services))));
+        Prost {
+            config,
+            types,
+            services,
+            alloc: format!("{}::alloc::", prost_path(options)),
+            customized,
+        }
+    }
+
+    /// Generates the files of one package, beside bare copies of the messages that theirs hold: what a message
+    /// derives depends on them.
     ///
     /// # Errors
     /// What prost-build says, be it in an error or in a panic.
-    pub(crate) fn generate(
-        files: Vec<FileDescriptorProto>,
-        options: &Options,
-        extern_path: &[(String, String)],
-        configure: Configure<'_>,
-    ) -> Result<Messages, Diagnostic> {
-        let services = Rc::new(RefCell::new(HashMap::new()));
-        let mut config = config(options, extern_path);
-        for file in &files {
-            let prefix = file
-                .package
-                .as_ref()
-                .map(|package| format!(".{package}"))
-                .unwrap_or_default();
-            for message in &file.message_type {
-                derive_debug(&mut config, options, &prefix, message);
-            }
-        }
-        configure(&mut config);
-        config.format(false);
-        config.service_generator(Box::new(Collector(Rc::clone(&services))));
-        let requests = files
+    pub(crate) fn package(&mut self, package: &Package<'_>) -> Result<Messages, Diagnostic> {
+        let module = Module::from_parts(package.modules.iter().map(String::as_str));
+        let own = package.files.iter().map(|file| {
+            let mut proto = file.proto.clone();
+            proto.source_code_info = file.source_code_info();
+            complete_locations(&mut proto);
+            deprecated::note(&mut proto);
+            (module.clone(), proto)
+        });
+        let elsewhere = skeleton::of(package, self.types)
             .into_iter()
-            .map(|file| (Module::from_protobuf_package_name(file.package()), file))
-            .collect();
-        let modules = quietly(|| config.generate(requests))
-            .map_err(|panic| {
-                Diagnostic::new(format!(
-                    "prost-build cannot generate these messages: {panic}"
-                ))
-            })?
-            .map_err(|error| {
-                Diagnostic::new(format!(
-                    "prost-build cannot generate these messages: {error}"
-                ))
-            })?;
-        let modules = modules
-            .into_iter()
-            .map(|(module, text)| (module.parts().map(str::to_owned).collect(), text))
-            .collect();
+            .map(|file| (Module::from_parts([ELSEWHERE]), file));
+        let requests = own.chain(elsewhere).collect();
+        let failed = |why: &dyn Display| {
+            Diagnostic::new(format!("prost-build cannot generate these messages: {why}"))
+        };
+        let mut modules = quietly(|| self.config.generate(requests))
+            .map_err(|panic| failed(&panic))?
+            .map_err(|error| failed(&error))?;
         Ok(Messages {
-            modules,
-            services: services.take(),
+            // `alloc` is there for crates without `std`, which the runtime needs.
+            text: modules
+                .remove(&module)
+                .unwrap_or_default()
+                .replace(&self.alloc, "::std::"),
+            services: self.services.take(),
         })
     }
 }
 
-/// Findings about the attributes that the user wrote: prost-build pastes them as they are.
-pub(crate) fn check_attributes(options: &Options) -> Vec<Diagnostic> {
-    let all = [
+/// The attributes that the user wrote, by parameter.
+fn attributes(options: &Options) -> [(&'static str, &[(String, String)]); 4] {
+    [
         ("type_attribute", &options.type_attribute),
         ("message_attribute", &options.message_attribute),
         ("enum_attribute", &options.enum_attribute),
         ("field_attribute", &options.field_attribute),
-    ];
+    ]
+}
+
+/// Findings about the attributes that the user wrote: prost-build pastes them as they are.
+pub(crate) fn check_attributes(options: &Options) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
-    for (parameter, attributes) in all {
+    for (parameter, attributes) in attributes(options) {
         for (path, text) in attributes {
             if let Err(error) = Attribute::parse_outer.parse_str(text) {
                 findings.push(Diagnostic::new(format!(
@@ -144,7 +202,13 @@ fn config(options: &Options, extern_path: &[(String, String)]) -> Config {
 
 /// Derives the `Debug` of messages that have a `BTreeMap`: prost-derive 0.14.6 writes it with `::prost`,
 /// whatever `prost_path` says, and our users need not have that crate.
-fn derive_debug(config: &mut Config, options: &Options, prefix: &str, message: &DescriptorProto) {
+fn derive_debug(
+    config: &mut Config,
+    skip_debug: &mut Vec<String>,
+    options: &Options,
+    prefix: &str,
+    message: &DescriptorProto,
+) {
     let full = format!("{prefix}.{}", message.name());
     let is_map = |field: &FieldDescriptorProto| {
         field.type_name.as_deref().is_some_and(|name| {
@@ -176,14 +240,14 @@ fn derive_debug(config: &mut Config, options: &Options, prefix: &str, message: &
             .any(|matcher| matches(matcher, &full))
         {
             // These match what is nested in the message too, all three alike.
-            config.skip_debug([&full]);
             config.message_attribute(&full, "#[derive(Debug)]");
             config.enum_attribute(&full, "#[derive(Debug)]");
+            skip_debug.push(full);
         }
         return;
     }
     for nested in &message.nested_type {
-        derive_debug(config, options, &full, nested);
+        derive_debug(config, skip_debug, options, &full, nested);
     }
 }
 

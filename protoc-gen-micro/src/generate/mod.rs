@@ -2,6 +2,7 @@
 
 mod assemble;
 mod check;
+mod deprecated;
 mod descriptors;
 mod externs;
 mod gaps;
@@ -10,9 +11,13 @@ mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
+mod recursion;
+mod reprint;
 mod services;
+mod skeleton;
 mod symbols;
 mod types;
+mod workers;
 
 use proc_macro2::TokenStream;
 use std::collections::HashMap;
@@ -20,9 +25,12 @@ use std::collections::HashMap;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use self::messages::{Configure, Messages};
+use self::assemble::Source;
+pub(crate) use self::messages::Configure;
+use self::messages::Prost;
 use self::names::RustNames;
 use self::package::Package;
+pub(crate) use self::services::Standalone;
 use self::services::{Annotations, ServiceContext};
 use self::symbols::{Symbols, full_name};
 use self::types::Types;
@@ -73,22 +81,28 @@ pub(crate) fn generate_from(request: Bytes) -> Result<Generated, Error> {
         Error::unreadable(format!("cannot read the code generator request: {error}"))
     })?;
     let options = parameters::parse(request.parameter.as_deref().unwrap_or_default())?;
-    run(request, &options, &mut |_| {})
+    run(request, &options, None)
 }
 
 /// The same with the options already read, and with the user's own changes to prost-build's settings.
 pub(crate) fn run(
     request: RawRequest,
     options: &Options,
-    configure: Configure<'_>,
+    configure: Option<Configure<'_>>,
 ) -> Result<Generated, Error> {
-    let Request { mut files } = Request::decode(request)?;
+    let Request {
+        mut files,
+        warnings: mut left_out,
+    } = Request::decode(request)?;
+    left_out.extend(lower(&mut files));
+    left_out.sort();
     for file in &mut files {
-        lower(&mut file.proto);
+        deprecated::spread(&mut file.proto);
     }
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
-    let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path)?;
+    let runtime = externs::runtime(options)?;
+    let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path);
     let mut symbols = Symbols::build(&packages, &types, options);
     let mut findings = messages::check_attributes(options);
     findings.extend(check::check(&files, &types));
@@ -97,23 +111,22 @@ pub(crate) fn run(
         findings.sort();
         return Err(Error::refused(findings));
     }
-    let protos = files.iter().map(|file| file.proto.clone()).collect();
-    let messages = Messages::generate(protos, options, &extern_path, configure)?;
-
     let mut annotations = Annotations::read(&packages, &files, &types, options);
     let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
-    let mut generated = Vec::new();
+    let run = Run {
+        files: &files,
+        by_name,
+        types: &types,
+        symbols: &symbols,
+        annotations: &annotations,
+        options,
+        extern_path: &extern_path,
+    };
+    let written: Vec<&Package<'_>> = packages.iter().filter(|each| each.written).collect();
+    let mut generated = Vec::with_capacity(written.len() + 1);
     let mut findings = Vec::new();
-    for package in packages.iter().filter(|package| package.written) {
-        match write(
-            package,
-            &by_name,
-            &types,
-            &symbols,
-            &annotations,
-            &messages,
-            options,
-        ) {
+    for (package, content) in written.iter().zip(run.write(&written, configure)) {
+        match content {
             Ok(content) => generated.push(GeneratedFile {
                 name: package.file_name(options),
                 content,
@@ -131,7 +144,10 @@ pub(crate) fn run(
         });
     }
     generated.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut warnings = gaps::find(&packages, &types, options);
+    let mut warnings = gaps::find(&packages, &types, &runtime, options);
+    if options.messages {
+        warnings.extend(left_out);
+    }
     warnings.append(&mut symbols.warnings);
     warnings.append(&mut annotations.warnings);
     Ok(Generated {
@@ -140,51 +156,94 @@ pub(crate) fn run(
     })
 }
 
-/// The file of one package.
-fn write(
-    package: &Package<'_>,
-    files: &HashMap<&str, &File>,
-    types: &Types<'_>,
-    symbols: &Symbols,
-    annotations: &Annotations,
-    messages: &Messages,
-    options: &Options,
-) -> Result<String, Diagnostic> {
-    let rust = types.seen_from(&package.modules);
-    let mut rest = TokenStream::new();
-    for file in &package.files {
-        for proto in &file.proto.service {
-            let full_name = full_name(file.proto.package(), proto.name());
-            let Some(names) = symbols.services.get(&full_name) else {
-                continue;
-            };
-            let docs = messages
-                .services
-                .get(&full_name)
-                .filter(|_| options.comments_of(&full_name));
-            rest.extend(services::emit(&ServiceContext {
-                proto,
-                full_name: &full_name,
-                names,
-                docs,
-                annotations,
-                types,
-                rust,
-                options,
-            }));
+/// What all packages of a run share.
+struct Run<'a> {
+    files: &'a [File],
+    by_name: HashMap<&'a str, &'a File>,
+    types: &'a Types<'a>,
+    symbols: &'a Symbols,
+    annotations: &'a Annotations,
+    options: &'a Options,
+    extern_path: &'a [(String, String)],
+}
+
+// ===== impl Run =====
+
+impl Run<'_> {
+    /// The files of these packages, in their order.
+    fn write(
+        &self,
+        packages: &[&Package<'_>],
+        configure: Option<Configure<'_>>,
+    ) -> Vec<Result<String, Diagnostic>> {
+        let prost = |configure: Option<Configure<'_>>| {
+            let Run { files, types, .. } = self;
+            Prost::new(files, types, self.options, self.extern_path, configure)
+        };
+        if configure.is_some() {
+            // The user's function is called once and on this thread.
+            let mut prost = prost(configure);
+            let packages = packages.iter();
+            return packages
+                .map(|package| self.write_package(package, &mut prost))
+                .collect();
         }
+        // The largest come first, so that no thread is left alone with one at the end.
+        let mut schedule: Vec<usize> = (0..packages.len()).collect();
+        let size = |index: &usize| packages.get(*index).map_or(0, |package| package.size());
+        schedule.sort_by_key(|index| std::cmp::Reverse(size(index)));
+        workers::map(
+            packages,
+            &schedule,
+            || prost(None),
+            |prost, package| self.write_package(package, prost),
+        )
     }
-    if options.messages && options.json {
-        let protos: Vec<_> = package.files.iter().map(|file| &file.proto).collect();
-        rest.extend(json::emit(&protos, &rust));
+
+    /// The file of one package.
+    fn write_package(
+        &self,
+        package: &Package<'_>,
+        prost: &mut Prost<'_>,
+    ) -> Result<String, Diagnostic> {
+        let options = self.options;
+        let runtime = externs::runtime(options)?;
+        let rust = self.types.seen_from(&package.modules, &runtime);
+        let messages = prost.package(package)?;
+        let mut rest = TokenStream::new();
+        for file in &package.files {
+            for proto in &file.proto.service {
+                let full_name = full_name(file.proto.package(), proto.name());
+                let Some(names) = self.symbols.services.get(&full_name) else {
+                    continue;
+                };
+                let docs = messages
+                    .services
+                    .get(&full_name)
+                    .filter(|_| options.comments_of(&full_name));
+                rest.extend(services::emit(&ServiceContext {
+                    proto,
+                    full_name: &full_name,
+                    names,
+                    docs,
+                    annotations: self.annotations,
+                    types: self.types,
+                    rust,
+                    options,
+                }));
+            }
+        }
+        if options.messages && options.json {
+            let protos: Vec<_> = package.files.iter().map(|file| &file.proto).collect();
+            rest.extend(json::emit(&protos, &rust));
+        }
+        let source = Source {
+            text: if options.messages { &messages.text } else { "" },
+            customized: prost.customized,
+        };
+        if options.file_descriptor_set {
+            rest.extend(descriptors::emit(package, &self.by_name)?);
+        }
+        assemble::file(package, source, rest, rust.runtime())
     }
-    let text = messages
-        .modules
-        .get(&package.modules)
-        .filter(|_| options.messages)
-        .map_or("", String::as_str);
-    if options.file_descriptor_set {
-        rest.extend(descriptors::emit(package, files)?);
-    }
-    assemble::file(package, text, rest, rust.runtime())
 }

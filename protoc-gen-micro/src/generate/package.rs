@@ -34,10 +34,13 @@ impl<'a> Package<'a> {
             .into_iter()
             .map(|(modules, files)| {
                 let excluded = |file: &&File| {
-                    options
-                        .exclude_package
-                        .iter()
-                        .any(|name| name.trim_start_matches('.') == file.proto.package())
+                    options.exclude_package.iter().any(|name| {
+                        let below = file
+                            .proto
+                            .package()
+                            .strip_prefix(name.trim_start_matches('.'));
+                        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                    })
                 };
                 let written = files.iter().any(|file| file.target) && !files.iter().any(excluded);
                 Package {
@@ -52,6 +55,11 @@ impl<'a> Package<'a> {
     /// The proto package; the first of them if several share the module; empty if there is none.
     pub(crate) fn name(&self) -> &'a str {
         self.files.first().map_or("", |file| file.proto.package())
+    }
+
+    /// The size of its descriptors, in bytes: what it costs to generate it.
+    pub(crate) fn size(&self) -> usize {
+        self.files.iter().map(|file| file.raw.len()).sum()
     }
 
     /// The name of its generated file, with `/`.

@@ -13,7 +13,7 @@ use super::names::{camel, snake, variant};
 use super::package::Package;
 use super::services::names::ServiceNames;
 use super::types::{Types, oneof_name, real_oneof};
-use crate::descriptor::{File, line};
+use crate::descriptor::File;
 use crate::diagnostic::Diagnostic;
 use crate::options::Options;
 
@@ -406,7 +406,7 @@ impl Scope<'_> {
 impl Site<'_> {
     /// Looked for only here: there are many sites and few findings.
     fn line(&self) -> Option<u32> {
-        line(&self.file.proto, &self.path)
+        self.file.line(&self.path)
     }
 
     fn diagnostic(&self, text: String) -> Diagnostic {

@@ -6,9 +6,7 @@ use proc_macro2::Ident;
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
-use super::externs;
 use super::names::{self, RustNames, camel, go_camel, snake};
-use crate::diagnostic::Diagnostic;
 use crate::options::Options;
 
 /// The types of `google.protobuf` that have JSON forms of their own; the runtime knows them all.
@@ -38,7 +36,6 @@ pub(crate) struct Types<'a> {
     entries: HashMap<String, Entry<'a>>,
     externs: Externs,
     without_json: HashSet<String>,
-    runtime: syn::Path,
 }
 
 /// One message or enum.
@@ -60,31 +57,27 @@ struct Externs {
     paths: BTreeMap<String, String>,
 }
 
-/// [`Types`] as seen from the module of one package.
+/// [`Types`] as seen from the module of one package, by one thread: syn's paths cannot be shared.
 #[derive(Clone, Copy)]
 pub(crate) struct PackageNames<'a> {
     types: &'a Types<'a>,
     package: &'a [String],
+    runtime: &'a syn::Path,
 }
 
 // ===== impl Types =====
 
 impl<'a> Types<'a> {
     /// Collects the types of all files.
-    ///
-    /// # Errors
-    /// If the runtime's path is none.
     pub(crate) fn new(
         files: impl Iterator<Item = &'a FileDescriptorProto>,
         options: &Options,
         extern_path: &[(String, String)],
-    ) -> Result<Types<'a>, Diagnostic> {
-        let runtime = externs::runtime(options)?;
+    ) -> Types<'a> {
         let mut types = Types {
             entries: HashMap::new(),
             externs: Externs::new(options, extern_path),
             without_json: HashSet::new(),
-            runtime,
         };
         for file in files {
             let package = package_modules(file.package());
@@ -101,7 +94,7 @@ impl<'a> Types<'a> {
             }
         }
         types.find_without_json(options);
-        Ok(types)
+        types
     }
 
     fn add_message(
@@ -144,8 +137,7 @@ impl<'a> Types<'a> {
     }
 
     /// Finds the messages and enums without our JSON mapping: those from elsewhere, but for the ones that are known
-    /// to have it, and then whatever holds one of them. Well-known types that are generated here have none
-    /// either: their JSON has forms of its own, which only the runtime's have.
+    /// to have it, and then whatever holds one of them.
     fn find_without_json(&mut self, options: &Options) {
         let is_well_known = |full: &str| {
             let name = full.strip_prefix(".google.protobuf.");
@@ -162,9 +154,6 @@ impl<'a> Types<'a> {
                     found.push(full);
                 }
                 continue;
-            }
-            if is_well_known(full) {
-                found.push(full);
             }
             for field in entry
                 .message
@@ -188,10 +177,15 @@ impl<'a> Types<'a> {
     }
 
     /// The names as seen from the package whose modules these are.
-    pub(crate) fn seen_from(&'a self, package: &'a [String]) -> PackageNames<'a> {
+    pub(crate) fn seen_from(
+        &'a self,
+        package: &'a [String],
+        runtime: &'a syn::Path,
+    ) -> PackageNames<'a> {
         PackageNames {
             types: self,
             package,
+            runtime,
         }
     }
 
@@ -243,13 +237,12 @@ impl Externs {
     fn new(options: &Options, extern_path: &[(String, String)]) -> Externs {
         let mut paths: BTreeMap<String, String> = extern_path.iter().cloned().collect();
         if !options.compile_well_known_types {
-            let prost = prost_path(options);
             let mut add =
                 |name: &str, path: String| paths.insert(format!(".google.protobuf{name}"), path);
             add("", prost_types_path(options));
             add(".Empty", "()".to_owned());
-            add(".BytesValue", format!("{prost}::alloc::vec::Vec<u8>"));
-            add(".StringValue", format!("{prost}::alloc::string::String"));
+            add(".BytesValue", "::std::vec::Vec<u8>".to_owned());
+            add(".StringValue", "::std::string::String".to_owned());
             for (name, primitive) in [
                 (".BoolValue", "bool"),
                 (".DoubleValue", "f64"),
@@ -366,7 +359,7 @@ impl RustNames for PackageNames<'_> {
     }
 
     fn runtime(&self) -> &syn::Path {
-        &self.types.runtime
+        self.runtime
     }
 }
 

@@ -6,7 +6,7 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{FileDescriptorProto, MethodDescriptorProto};
 
 use super::template;
-use crate::descriptor::{Binding, File, HTTP, HttpOption, comment, http_options, line};
+use crate::descriptor::{Binding, File, HTTP, comment, http_options};
 use crate::diagnostic::Diagnostic;
 use crate::generate::package::Package;
 use crate::generate::symbols::full_name;
@@ -59,7 +59,7 @@ impl Annotations {
                     .iter()
                     .flat_map(|service| &service.method);
                 messages.extend(methods.flat_map(|rpc| [rpc.input_type(), rpc.output_type()]));
-                annotations.comments_of_methods(&file.proto, options);
+                annotations.comments_of_methods(file, options);
                 annotations.http_of(file, types);
             }
         }
@@ -67,7 +67,7 @@ impl Annotations {
         // Most files have none of them, and the largest many thousand locations.
         let outermost: HashSet<&str> = messages.iter().map(|name| outermost(name, types)).collect();
         for file in files {
-            annotations.comments_of_messages(&file.proto, &messages, &outermost, options);
+            annotations.comments_of_messages(file, &messages, &outermost, options);
         }
         annotations.warnings.sort();
         annotations
@@ -83,8 +83,9 @@ impl Annotations {
         self.http.get(full_name).map_or(&[], Vec::as_slice)
     }
 
-    fn comments_of_methods(&mut self, file: &FileDescriptorProto, options: &Options) {
-        for location in file.source_code_info.iter().flat_map(|info| &info.location) {
+    fn comments_of_methods(&mut self, file: &File, options: &Options) {
+        let source = file.source_code_info();
+        for location in source.iter().flat_map(|info| &info.location) {
             let [SERVICE, service, METHOD, method] = *location.path.as_slice() else {
                 continue;
             };
@@ -92,7 +93,7 @@ impl Annotations {
                 .leading_comments
                 .as_ref()
                 .or(location.trailing_comments.as_ref());
-            if let (Some(text), Some((service, rpc))) = (text, rpc(file, service, method)) {
+            if let (Some(text), Some((service, rpc))) = (text, rpc(&file.proto, service, method)) {
                 self.keep(&format!("{service}.{}", rpc.name()), text, options);
             }
         }
@@ -101,18 +102,19 @@ impl Annotations {
     /// The comments of the messages wanted, as far as they are in this file.
     fn comments_of_messages(
         &mut self,
-        file: &FileDescriptorProto,
+        file: &File,
         wanted: &HashSet<&str>,
         outermost: &HashSet<&str>,
         options: &Options,
     ) {
+        let (source, file) = (|| file.source_code_info(), &file.proto);
         let dot = if file.package().is_empty() { "" } else { "." };
         let prefix = format!("{dot}{}.", file.package());
         let mut messages = file.message_type.iter();
         if !messages.any(|each| outermost.contains(format!("{prefix}{}", each.name()).as_str())) {
             return;
         }
-        for location in file.source_code_info.iter().flat_map(|info| &info.location) {
+        for location in source().iter().flat_map(|info| &info.location) {
             let Some(text) = &location.leading_comments else {
                 continue;
             };
@@ -142,10 +144,10 @@ impl Annotations {
                 continue;
             };
             let name = format!("{service}.{}", rpc.name());
-            let line = line_of(&file.proto, &option);
             let mut warn = |problem: &str| {
                 let text =
                     format!("rpc \"{name}\": a rule of google.api.http is left out: {problem}");
+                let line = line_of(file, option.service, option.method);
                 self.warnings
                     .push(Diagnostic::at(file.proto.name(), line, text));
             };
@@ -214,17 +216,17 @@ fn message_at(file: &FileDescriptorProto, prefix: &str, path: &[i32]) -> Option<
 }
 
 /// The line of the option itself, or else of its rpc.
-fn line_of(file: &FileDescriptorProto, option: &HttpOption) -> Option<u32> {
-    let rpc = [SERVICE, option.service, METHOD, option.method];
-    let locations = &file.source_code_info.as_ref()?.location;
-    let inside = locations.iter().find(|location| {
+fn line_of(file: &File, service: i32, method: i32) -> Option<u32> {
+    let rpc = [SERVICE, service, METHOD, method];
+    let source = file.source()?;
+    let inside = source.location.iter().find(|location| {
         let below = location.path.strip_prefix(&rpc);
         below.is_some_and(|path| path.starts_with(&[OPTIONS, HTTP]))
     });
-    line(
-        file,
-        inside.map_or(&rpc, |location| location.path.as_slice()),
-    )
+    match inside {
+        Some(location) => file.line(&location.path),
+        None => file.line(&rpc),
+    }
 }
 
 /// Checks a rule against the rpc's messages.
