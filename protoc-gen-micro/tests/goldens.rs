@@ -99,6 +99,11 @@ const CASES: &[Case] = &[
         &["empty.proto", "blank.proto"],
         "layout=nested,include_file=all.rs,default_package_filename=root",
     ),
+    case(
+        "deprecated",
+        &["deprecated.proto", "gone.proto", "user.proto"],
+        "",
+    ),
     Case {
         name: "http",
         files: &["http.proto"],

@@ -77,16 +77,14 @@ pub(crate) fn print_items(items: TokenStream) -> Result<String, syn::Error> {
 fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String, Diagnostic> {
     // What generated messages cannot keep to, so that users can deny it: their names and comments are the proto's,
     // and which of them are used is the user's.
-    let deprecated = if messages.text.contains("#[deprecated]") {
-        "deprecated, "
-    } else {
-        ""
+    const ALLOW: &str =
+        "#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]";
+    let allow: &[&str] = match messages.text.contains("#[deprecated]") {
+        true => &["#[allow(deprecated)]", ALLOW],
+        false => &[ALLOW],
     };
-    let allow = format!(
-        "#[allow({deprecated}dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]"
-    );
     if !messages.customized
-        && let Some(printed) = reprint::messages(messages.text, &allow)
+        && let Some(printed) = reprint::messages(messages.text, allow)
     {
         return Ok(printed);
     }
@@ -98,7 +96,9 @@ fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String,
         ))
     };
     let mut file = syn::parse_file(messages.text).map_err(invalid)?;
-    let allow = Attribute::parse_outer.parse_str(&allow).map_err(invalid)?;
+    let allow = Attribute::parse_outer
+        .parse_str(&allow.concat())
+        .map_err(invalid)?;
     for item in &mut file.items {
         self::allow(item, &allow);
     }

@@ -13,6 +13,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto};
 use syn::Attribute;
 use syn::parse::Parser as _;
 
+use super::deprecated;
 use super::package::Package;
 use super::recursion::boxed_groups;
 use super::skeleton;
@@ -41,6 +42,8 @@ pub(crate) struct Prost<'a> {
     config: Config,
     types: &'a Types<'a>,
     services: Services,
+    /// How prost-build's text writes the standard library.
+    alloc: String,
     /// Whether the user added anything to what prost-build writes by itself.
     pub(crate) customized: bool,
 }
@@ -95,6 +98,7 @@ impl<'a> Prost<'a> {
             config,
             types,
             services,
+            alloc: format!("{}::alloc::", prost_path(options)),
             customized,
         }
     }
@@ -110,6 +114,7 @@ impl<'a> Prost<'a> {
             let mut proto = file.proto.clone();
             proto.source_code_info = file.source_code_info();
             complete_locations(&mut proto);
+            deprecated::note(&mut proto);
             (module.clone(), proto)
         });
         let elsewhere = skeleton::of(package, self.types)
@@ -123,7 +128,11 @@ impl<'a> Prost<'a> {
             .map_err(|panic| failed(&panic))?
             .map_err(|error| failed(&error))?;
         Ok(Messages {
-            text: modules.remove(&module).unwrap_or_default(),
+            // `alloc` is there for crates without `std`, which the runtime needs.
+            text: modules
+                .remove(&module)
+                .unwrap_or_default()
+                .replace(&self.alloc, "::std::"),
             services: self.services.take(),
         })
     }

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod check;
+mod deprecated;
 mod descriptors;
 mod externs;
 mod gaps;
@@ -95,6 +96,9 @@ pub(crate) fn run(
     } = Request::decode(request)?;
     left_out.extend(lower(&mut files));
     left_out.sort();
+    for file in &mut files {
+        deprecated::spread(&mut file.proto);
+    }
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
     let runtime = externs::runtime(options)?;
