@@ -247,3 +247,34 @@ fn what_is_no_edition_is_refused() -> TestResult {
     }
     Ok(())
 }
+
+#[test]
+fn no_changed_byte_makes_it_panic() -> TestResult {
+    let text = r#"
+        edition = "2023";
+        option features.message_encoding = DELIMITED;
+        message M {
+          M m = 1 [features.field_presence = LEGACY_REQUIRED];
+          oneof o { string s = 2 [default = "x"]; }
+          repeated E e = 3 [features.repeated_field_encoding = EXPANDED];
+          map<int32, M> by = 4;
+          extensions 9;
+        }
+        enum E { option allow_alias = true; A = 0; B = 0; }
+    "#;
+    let folder = protos(&[("a.proto", text)])?;
+    let request = common::request(&[folder.path()], &["a.proto"], "")?.encode_to_vec();
+    let mut taken = 0;
+    for at in 0..request.len() {
+        let mut request = request.clone();
+        request[at] ^= 1 << (at % 8);
+        taken += usize::from(generate(&request).is_ok());
+    }
+    // Many of the bytes are positions.
+    assert!(
+        taken > request.len() / 2,
+        "only {taken} of {}",
+        request.len()
+    );
+    Ok(())
+}
