@@ -11,6 +11,7 @@ mod lower;
 mod request;
 mod required;
 mod slim;
+mod sound;
 mod source;
 mod stream;
 mod utf8;

@@ -10,6 +10,7 @@ use prost_types::{FileDescriptorProto, SourceCodeInfo};
 use super::editions;
 use super::extensions;
 use super::features::Edition;
+use super::sound;
 use super::source;
 use super::utf8;
 use super::wire::{FileExtra, FileSource, RawRequest};
@@ -90,6 +91,7 @@ impl Request {
                 )));
             }
         }
+        diagnostics.extend(sound::check(&files));
         if !diagnostics.is_empty() {
             diagnostics.sort();
             return Err(Error::refused(diagnostics));
