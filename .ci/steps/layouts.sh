@@ -8,6 +8,15 @@ cp -r .ci/layouts "$STEP_DIR/shop"
 PROTOC=$(vendored_protoc)
 export PROTOC CARGO_TARGET_DIR=$target
 
+# The build script of the crate `stubs` is the one that README.md shows.
+# shellcheck disable=SC2016
+after='A crate `messages` sets'
+{
+  echo '//! As README.md shows it.'
+  awk -v after="$after" -f .ci/readme-block.awk README.md || fail "README.md has no code block after \"$after\""
+} >"$STEP_DIR/shop/stubs/build.rs"
+cp -r proto/google "$STEP_DIR/shop/proto/"
+
 cd "$STEP_DIR/shop"
 grep -rlF @root@ . | xargs sed -i "s,@root@,$root,"
 cp "$root/Cargo.lock" .
@@ -15,6 +24,7 @@ status=0
 cargo test --workspace 2>&1 | tee "$STEP_DIR/log" || status=$?
 cargo_test_counts layouts <"$STEP_DIR/log"
 grep -q '^test result: ok\. [1-9]' "$STEP_DIR/log" || fail "no test ran"
+! grep '^warning: ' "$STEP_DIR/log" || fail "a build script or a crate of it warns"
 [ "$status" = 0 ] || fail "cargo test ended with exit status $status"
 
 # cargo runs a build script again when a file that it read changes, be it only
