@@ -146,6 +146,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// Comes before every element of a list and every key of an object.
+    #[inline]
     pub(super) fn separate(&mut self) {
         if !self.empty {
             self.buffer.push(b',');
@@ -176,6 +177,7 @@ impl<'a> JsonWriter<'a> {
         self.colon();
     }
 
+    #[cold]
     fn new_line(&mut self) {
         self.buffer.push(b'\n');
         for _ in 0..self.open {

@@ -68,6 +68,7 @@ impl<'a> Prost<'a> {
         let services = Services::default();
         let mut config = config(options, extern_path);
         if !options.btree_map.is_empty() {
+            let mut skip_debug = options.skip_debug.clone();
             for file in files {
                 let prefix = file
                     .proto
@@ -76,9 +77,11 @@ impl<'a> Prost<'a> {
                     .map(|package| format!(".{package}"))
                     .unwrap_or_default();
                 for message in &file.proto.message_type {
-                    derive_debug(&mut config, options, &prefix, message);
+                    derive_debug(&mut config, &mut skip_debug, options, &prefix, message);
                 }
             }
+            // prost-build forgets what was said before.
+            config.skip_debug(skip_debug);
         }
         for path in boxed_groups(files.iter().map(|file| &file.proto)) {
             config.boxed(path);
@@ -199,7 +202,13 @@ fn config(options: &Options, extern_path: &[(String, String)]) -> Config {
 
 /// Derives the `Debug` of messages that have a `BTreeMap`: prost-derive 0.14.6 writes it with `::prost`,
 /// whatever `prost_path` says, and our users need not have that crate.
-fn derive_debug(config: &mut Config, options: &Options, prefix: &str, message: &DescriptorProto) {
+fn derive_debug(
+    config: &mut Config,
+    skip_debug: &mut Vec<String>,
+    options: &Options,
+    prefix: &str,
+    message: &DescriptorProto,
+) {
     let full = format!("{prefix}.{}", message.name());
     let is_map = |field: &FieldDescriptorProto| {
         field.type_name.as_deref().is_some_and(|name| {
@@ -231,14 +240,14 @@ fn derive_debug(config: &mut Config, options: &Options, prefix: &str, message: &
             .any(|matcher| matches(matcher, &full))
         {
             // These match what is nested in the message too, all three alike.
-            config.skip_debug([&full]);
             config.message_attribute(&full, "#[derive(Debug)]");
             config.enum_attribute(&full, "#[derive(Debug)]");
+            skip_debug.push(full);
         }
         return;
     }
     for nested in &message.nested_type {
-        derive_debug(config, options, &full, nested);
+        derive_debug(config, skip_debug, options, &full, nested);
     }
 }
 

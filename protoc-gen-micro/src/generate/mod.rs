@@ -92,9 +92,10 @@ pub(crate) fn run(
 ) -> Result<Generated, Error> {
     let Request {
         mut files,
-        warnings: left_out,
+        warnings: mut left_out,
     } = Request::decode(request)?;
-    lower(&mut files);
+    left_out.extend(lower(&mut files));
+    left_out.sort();
     for file in &mut files {
         deprecated::spread(&mut file.proto);
     }

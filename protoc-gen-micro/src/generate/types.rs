@@ -137,8 +137,7 @@ impl<'a> Types<'a> {
     }
 
     /// Finds the messages and enums without our JSON mapping: those from elsewhere, but for the ones that are known
-    /// to have it, and then whatever holds one of them. Well-known types that are generated here have none
-    /// either: their JSON has forms of its own, which only the runtime's have.
+    /// to have it, and then whatever holds one of them.
     fn find_without_json(&mut self, options: &Options) {
         let is_well_known = |full: &str| {
             let name = full.strip_prefix(".google.protobuf.");
@@ -155,9 +154,6 @@ impl<'a> Types<'a> {
                     found.push(full);
                 }
                 continue;
-            }
-            if is_well_known(full) {
-                found.push(full);
             }
             for field in entry
                 .message
