@@ -13,12 +13,12 @@ if ! "$buf_bin/buf" --version >/dev/null 2>&1; then
   retry npm install --no-fund --no-audit --prefix "$cache/buf-$buf_version" "@bufbuild/buf@$buf_version"
 fi
 
-# Four packages in four directories, one of them none at all; imports across them,
-# two files in one, proto3 and an edition, comments, and rules of google.api.http
+# Five packages in five directories, one of them none at all; imports across them,
+# two files in one, proto3 and both editions, comments, and rules of google.api.http
 # from an import that no code is wanted for. buf's strategy "directory" runs the
 # plugin once a directory.
 cd "$STEP_DIR"
-mkdir -p proto/acme/money/v1 proto/acme/order/v1 proto/acme/stock/v1 apis
+mkdir -p proto/acme/{money/v1,order/v1,stock/v1,stock/v2} apis
 cp "$root/proto/hello.proto" proto/
 cp -r "$root/proto/google" apis/
 cat >proto/acme/money/v1/money.proto <<'PROTO'
@@ -78,6 +78,17 @@ message Stock {
 enum Kind {
   option features.enum_type = CLOSED;
   KIND_SMALL = 1;
+}
+PROTO
+cat >proto/acme/stock/v2/stock.proto <<'PROTO'
+edition = "2024";
+package acme.stock.v2;
+import "acme/stock/v1/stock.proto";
+export message House {
+  map<string, acme.stock.v1.Stock> stocks = 1;
+  House below = 2 [features.message_encoding = DELIMITED];
+  Door door = 3;
+  local message Door { int32 width = 1 [default = 80]; }
 }
 PROTO
 mapfile -t protos < <(cd proto && find . -name '*.proto' | sed 's,^\./,,' | LC_ALL=C sort)

@@ -48,6 +48,10 @@ pub mod golden {
         //! The old syntax.
         include!("goldens/proto2/golden.proto2.rs");
     }
+    pub mod editions {
+        //! Features.
+        include!("goldens/editions/golden.editions.rs");
+    }
     pub mod elsewhere {
         //! Messages from elsewhere.
         include!("goldens/elsewhere/golden.elsewhere.rs");
@@ -63,6 +67,18 @@ pub mod golden {
     pub mod http {
         //! With `google.api.http`.
         include!("goldens/http/golden.http.rs");
+    }
+    pub mod deprecated {
+        //! What should not be used any more.
+        include!("goldens/deprecated/golden.deprecated.rs");
+    }
+    pub mod gone {
+        //! In a file that is deprecated.
+        include!("goldens/deprecated/golden.gone.rs");
+    }
+    pub mod user {
+        //! Refers to it.
+        include!("goldens/deprecated/golden.user.rs");
     }
     pub mod options {
         //! With options.

@@ -7,7 +7,9 @@ mod common;
 use common::{TestResult, protos, request};
 use prost::Message;
 use prost_types::compiler::CodeGeneratorRequest;
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+};
 use protoc_gen_micro::generate;
 
 /// The findings for one file and a parameter, as they are printed.
@@ -304,6 +306,44 @@ fn requests_of_other_tools_are_checked() -> TestResult {
         refusal(&handmade(file))?,
         "a.proto: \"field\" refers to the type \".p.Missing\", which is in none of the files of the request\n\
          a.proto: the message name \"not a name\" is not an identifier"
+    );
+    Ok(())
+}
+
+#[test]
+fn fields_and_enums_of_other_tools_are_checked() -> TestResult {
+    let field = |name: &str, number, default: Option<&str>| FieldDescriptorProto {
+        name: Some(name.into()),
+        number: Some(number),
+        r#type: Some(prost_types::field_descriptor_proto::Type::Int32.into()),
+        default_value: default.map(Into::into),
+        ..FieldDescriptorProto::default()
+    };
+    let file = FileDescriptorProto {
+        name: Some("a.proto".into()),
+        message_type: vec![DescriptorProto {
+            name: Some("M".into()),
+            field: vec![
+                field("zero", 0, None),
+                field("one", 1, Some("1.5")),
+                field("more", 1, Some("-1")),
+                field("late", 536_870_912, None),
+            ],
+            ..DescriptorProto::default()
+        }],
+        enum_type: vec![EnumDescriptorProto {
+            name: Some("E".into()),
+            ..EnumDescriptorProto::default()
+        }],
+        ..FileDescriptorProto::default()
+    };
+    assert_eq!(
+        refusal(&handmade(file))?,
+        "a.proto: enum \"E\" has no values; it needs one\n\
+         a.proto: field \"late\" has the number 536870912, expected one from 1 to 536870911\n\
+         a.proto: field \"more\" has the number 1 of another field; give it one of its own\n\
+         a.proto: field \"one\" has the default value \"1.5\", expected an int32\n\
+         a.proto: field \"zero\" has the number 0, expected one from 1 to 536870911"
     );
     Ok(())
 }

@@ -67,6 +67,14 @@ const CASES: &[Case] = &[
              Legacy_ (line 28)",
         ],
     },
+    Case {
+        name: "editions",
+        files: &["editions.proto"],
+        parameter: "",
+        warnings: &[
+            "editions.proto:30: extensions are ignored (reading skips them): the range of Tree (line 30)",
+        ],
+    },
     case("ext", &["ext.proto", "plain.proto"], ""),
     Case {
         name: "elsewhere",
@@ -98,6 +106,11 @@ const CASES: &[Case] = &[
         "empty",
         &["empty.proto", "blank.proto"],
         "layout=nested,include_file=all.rs,default_package_filename=root",
+    ),
+    case(
+        "deprecated",
+        &["deprecated.proto", "gone.proto", "user.proto"],
+        "",
     ),
     Case {
         name: "http",

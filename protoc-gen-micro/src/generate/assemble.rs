@@ -81,19 +81,15 @@ pub(crate) fn print_items(items: TokenStream) -> Result<String, syn::Error> {
 fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String, Diagnostic> {
     // What generated messages cannot keep to, so that users can deny it: their names and comments are the proto's,
     // and which of them are used is the user's; and angle brackets in comments need not be HTML.
-    let deprecated = if messages.text.contains("#[deprecated]") {
-        "deprecated, "
-    } else {
-        ""
-    };
-    let html = if has_html(messages.text) {
-        ", rustdoc::invalid_html_tags"
-    } else {
-        ""
-    };
-    let allow = format!(
-        "#[allow({deprecated}dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic{html})]"
-    );
+    const ALLOW: &str =
+        "#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]";
+    let mut allow = vec![ALLOW];
+    if messages.text.contains("#[deprecated]") {
+        allow.insert(0, "#[allow(deprecated)]");
+    }
+    if has_html(messages.text) {
+        allow.push("#[allow(rustdoc::invalid_html_tags)]");
+    }
     let text = &repair(messages.text);
     if !messages.customized
         && messages.hosted.is_empty()
@@ -110,7 +106,9 @@ fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String,
     };
     let mut file = syn::parse_file(text).map_err(invalid)?;
     host(&mut file.items, messages.hosted)?;
-    let allow = Attribute::parse_outer.parse_str(&allow).map_err(invalid)?;
+    let allow = Attribute::parse_outer
+        .parse_str(&allow.concat())
+        .map_err(invalid)?;
     for item in &mut file.items {
         self::allow(item, &allow);
     }

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod check;
+mod deprecated;
 mod descriptors;
 mod externs;
 mod gaps;
@@ -95,9 +96,13 @@ pub(crate) fn run(
 ) -> Result<Generated, Error> {
     let Request {
         mut files,
-        warnings: left_out,
+        warnings: mut left_out,
     } = Request::decode(request)?;
-    lower(&mut files);
+    left_out.extend(lower(&mut files));
+    left_out.sort();
+    for file in &mut files {
+        deprecated::spread(&mut file.proto);
+    }
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
     let runtime = externs::runtime(options)?;

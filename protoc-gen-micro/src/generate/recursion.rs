@@ -3,13 +3,11 @@
 //! prost-build 0.14.4 boxes messages that would hold themselves, but looks at fields with a length before them
 //! only (`message_graph.rs`): a recursion of nothing but groups would be a type of infinite size.
 
-use std::collections::{HashMap, HashSet};
-
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, FileDescriptorProto};
+use prost_types::{FieldDescriptorProto, FileDescriptorProto};
 
-/// The types that each message holds in itself, by full name.
-type Graph<'f> = HashMap<String, Vec<&'f str>>;
+use super::types::real_oneof;
+use crate::descriptor::{Graph, each_message, reaches};
 
 /// A field that is a group.
 struct Group<'f> {
@@ -25,10 +23,22 @@ struct Group<'f> {
 pub(crate) fn boxed_groups<'f>(
     files: impl Iterator<Item = &'f FileDescriptorProto> + Clone,
 ) -> Vec<String> {
+    let single = |field: &&FieldDescriptorProto| field.label() != Label::Repeated;
     let mut groups = Vec::new();
     for file in files.clone() {
-        each_message(file, &mut |full, message| {
-            find_groups(full, message, &mut groups)
+        each_message(file, &mut |full, _, message| {
+            let fields = message.field.iter().filter(single);
+            for field in fields.filter(|field| field.r#type() == Type::Group) {
+                let path = match real_oneof(message, field) {
+                    Some(oneof) => format!("{full}.{oneof}.{}", field.name()),
+                    None => format!("{full}.{}", field.name()),
+                };
+                groups.push(Group {
+                    message: full.to_owned(),
+                    path,
+                    of: field.type_name(),
+                });
+            }
         });
     }
     if groups.is_empty() {
@@ -36,15 +46,11 @@ pub(crate) fn boxed_groups<'f>(
     }
     let mut graph = Graph::new();
     for file in files {
-        each_message(file, &mut |full, message| {
-            let held = message.field.iter().filter(|field| {
-                field.label() != Label::Repeated
-                    && matches!(field.r#type(), Type::Message | Type::Group)
-            });
-            graph.insert(
-                full.to_owned(),
-                held.map(|field| field.type_name()).collect(),
-            );
+        each_message(file, &mut |full, _, message| {
+            let held = message.field.iter().filter(single);
+            let held = held.filter(|field| matches!(field.r#type(), Type::Message | Type::Group));
+            let held = held.map(|field| field.type_name().to_owned());
+            graph.insert(full.to_owned(), held.collect());
         });
     }
     groups
@@ -52,58 +58,4 @@ pub(crate) fn boxed_groups<'f>(
         .filter(|group| reaches(&graph, group.of, &group.message))
         .map(|group| group.path)
         .collect()
-}
-
-fn find_groups<'f>(full: &str, message: &'f DescriptorProto, groups: &mut Vec<Group<'f>>) {
-    for field in &message.field {
-        if field.r#type() != Type::Group || field.label() == Label::Repeated {
-            continue;
-        }
-        let path = match super::types::real_oneof(message, field) {
-            Some(oneof) => format!("{full}.{oneof}.{}", field.name()),
-            None => format!("{full}.{}", field.name()),
-        };
-        groups.push(Group {
-            message: full.to_owned(),
-            path,
-            of: field.type_name(),
-        });
-    }
-}
-
-/// Whether a message holds another, or is the same.
-fn reaches(graph: &Graph<'_>, from: &str, to: &str) -> bool {
-    let mut seen = HashSet::new();
-    let mut open = vec![from];
-    while let Some(name) = open.pop() {
-        if name == to {
-            return true;
-        }
-        if seen.insert(name) {
-            open.extend(graph.get(name).into_iter().flatten().copied());
-        }
-    }
-    false
-}
-
-/// Visits the messages of a file with their full names.
-fn each_message<'f>(
-    file: &'f FileDescriptorProto,
-    visit: &mut impl FnMut(&str, &'f DescriptorProto),
-) {
-    let prefix = match file.package() {
-        "" => String::new(),
-        package => format!(".{package}"),
-    };
-    let mut open: Vec<(String, &DescriptorProto)> = Vec::new();
-    let name = |prefix: &str, message: &DescriptorProto| format!("{prefix}.{}", message.name());
-    for message in &file.message_type {
-        open.push((name(&prefix, message), message));
-    }
-    while let Some((full, message)) = open.pop() {
-        visit(&full, message);
-        for nested in &message.nested_type {
-            open.push((name(&full, nested), nested));
-        }
-    }
 }

@@ -11,25 +11,57 @@ use prost_types::{
 use super::names::{self, RustNames, camel, go_camel, snake};
 use crate::options::Options;
 
-/// The types of `google.protobuf` that have JSON forms of their own; the runtime knows them all.
+/// The types of `google.protobuf` that are in prost-types, with what is nested in them. The runtime has the JSON of
+/// them all: for some a form of their own, for the others an object of their fields.
 const WELL_KNOWN_JSON: &[&str] = &[
     "Any",
+    "Api",
     "BoolValue",
     "BytesValue",
+    "DescriptorProto",
     "DoubleValue",
     "Duration",
     "Empty",
+    "Enum",
+    "EnumDescriptorProto",
+    "EnumOptions",
+    "EnumValue",
+    "EnumValueDescriptorProto",
+    "EnumValueOptions",
+    "ExtensionRangeOptions",
+    "Field",
+    "FieldDescriptorProto",
     "FieldMask",
+    "FieldOptions",
+    "FileDescriptorProto",
+    "FileDescriptorSet",
+    "FileOptions",
     "FloatValue",
+    "GeneratedCodeInfo",
     "Int32Value",
     "Int64Value",
     "ListValue",
+    "MessageOptions",
+    "Method",
+    "MethodDescriptorProto",
+    "MethodOptions",
+    "Mixin",
     "NullValue",
+    "OneofDescriptorProto",
+    "OneofOptions",
+    "Option",
+    "ServiceDescriptorProto",
+    "ServiceOptions",
+    "SourceCodeInfo",
+    "SourceContext",
     "StringValue",
     "Struct",
+    "Syntax",
     "Timestamp",
+    "Type",
     "UInt32Value",
     "UInt64Value",
+    "UninterpretedOption",
     "Value",
 ];
 
@@ -145,12 +177,12 @@ impl<'a> Types<'a> {
     }
 
     /// Finds the messages and enums without our JSON mapping: those from elsewhere, but for the ones that are known
-    /// to have it, and then whatever holds one of them. Well-known types that are generated here have none
-    /// either: their JSON has forms of its own, which only the runtime's have.
+    /// to have it, and then whatever holds one of them.
     fn find_without_json(&mut self, options: &Options) {
         let is_well_known = |full: &str| {
             let name = full.strip_prefix(".google.protobuf.");
-            name.is_some_and(|name| WELL_KNOWN_JSON.contains(&name))
+            let outermost = name.and_then(|name| name.split('.').next());
+            outermost.is_some_and(|name| WELL_KNOWN_JSON.contains(&name))
         };
         let elsewhere_with_json = |full: &str| {
             is_well_known(full) || options.extern_json.iter().any(|path| is_below(full, path))
@@ -163,9 +195,6 @@ impl<'a> Types<'a> {
                     found.push(full);
                 }
                 continue;
-            }
-            if is_well_known(full) {
-                found.push(full);
             }
             for field in entry
                 .message()
@@ -279,13 +308,12 @@ impl Externs {
     fn new(options: &Options, extern_path: &[(String, String)]) -> Externs {
         let mut paths: BTreeMap<String, String> = extern_path.iter().cloned().collect();
         if !options.compile_well_known_types {
-            let prost = prost_path(options);
             let mut add =
                 |name: &str, path: String| paths.insert(format!(".google.protobuf{name}"), path);
             add("", prost_types_path(options));
             add(".Empty", "()".to_owned());
-            add(".BytesValue", format!("{prost}::alloc::vec::Vec<u8>"));
-            add(".StringValue", format!("{prost}::alloc::string::String"));
+            add(".BytesValue", "::std::vec::Vec<u8>".to_owned());
+            add(".StringValue", "::std::string::String".to_owned());
             for (name, primitive) in [
                 (".BoolValue", "bool"),
                 (".DoubleValue", "f64"),

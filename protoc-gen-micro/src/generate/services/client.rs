@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::method::{Kind, Rpc};
-use super::{Service, docs};
+use super::{Service, docs, is_commented};
 use crate::generate::names::ident;
 
 /// The client and the function that makes one.
@@ -14,7 +14,7 @@ pub(crate) fn emit(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let full_name = service.full_name;
     let doc = docs(
         service.docs,
-        &format!(" The service `{full_name}`, as its clients call it."),
+        &format!(" A client of the service `{full_name}`."),
         &about(service, rpcs),
     );
     let new_doc = docs(
@@ -81,9 +81,15 @@ fn method(rpc: &Rpc<'_>) -> TokenStream {
 /// What a client's documentation says beside the proto's comment.
 fn about(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> Vec<String> {
     let new = &service.names.new;
+    let made = match is_commented(service.docs) {
+        true => format!(
+            "A client of the service `{}`, made by [`{new}`]",
+            service.full_name
+        ),
+        false => format!("Made by [`{new}`]"),
+    };
     let mut paragraphs = vec![format!(
-        "A client of `{}`, made by [`{new}`]. Clones are cheap and share their connections.",
-        service.full_name
+        "{made}. Clones are cheap and share their connections."
     )];
     if !rpcs.is_empty() {
         paragraphs.push(

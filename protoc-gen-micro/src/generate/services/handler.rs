@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 
 use super::method::{Kind, Rpc};
-use super::{Service, docs};
+use super::{Service, docs, is_commented};
 use crate::generate::names::ident;
 
 /// How many rpcs the compiler lists to who registers something that is no handler; a service may have
@@ -18,7 +18,7 @@ pub(crate) fn emit(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let full_name = service.full_name;
     let doc = docs(
         service.docs,
-        &format!(" The service `{full_name}`, as its server implements it."),
+        &format!(" The handler of the service `{full_name}`."),
         &about(service, rpcs),
     );
     let diagnostic = diagnostic(service, rpcs);
@@ -160,10 +160,14 @@ fn diagnostic(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
 /// What a handler's documentation says beside the proto's comment.
 fn about(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> Vec<String> {
     let register = &service.names.register;
-    let mut text = format!(
-        "A handler of `{}`: implement it, and add it to a server with [`{register}`].",
-        service.full_name
-    );
+    let implement = match is_commented(service.docs) {
+        true => format!(
+            "The handler of the service `{}`: implement it",
+            service.full_name
+        ),
+        false => "Implement it".to_owned(),
+    };
+    let mut text = format!("{implement}, and add it to a server with [`{register}`].");
     if !rpcs.is_empty() {
         text.push_str(
             " The functions are \

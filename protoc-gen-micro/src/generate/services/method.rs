@@ -188,7 +188,8 @@ impl<'a> Rpc<'a> {
         let idempotency = self
             .idempotency()
             .map(|level| quote! { .idempotency(Idempotency::#level) });
-        let deprecated = self.deprecated().then(|| quote! { .deprecated() });
+        let deprecated = self.deprecated() || service.deprecated;
+        let deprecated = deprecated.then(|| quote! { .deprecated() });
         let comment = (!comment.is_empty()).then(|| quote! { .comment(#comment) });
         let http = (!http.is_empty()).then(|| {
             let rules = http.iter().map(http_rule);

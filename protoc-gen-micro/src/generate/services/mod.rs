@@ -137,6 +137,11 @@ fn render(service: &Service<'_>, rpcs: &[Rpc<'_>], mut shapes: Shapes<'_>) -> To
     }
 }
 
+/// Whether the proto says anything of an item.
+fn is_commented(comments: Option<&prost_build::Comments>) -> bool {
+    comments.is_some_and(|comments| !comments.leading.is_empty() || !comments.trailing.is_empty())
+}
+
 /// Doc attributes of a proto comment (or of a line of ours, if there is none), and of what there is to add.
 fn docs(comments: Option<&prost_build::Comments>, otherwise: &str, more: &[String]) -> TokenStream {
     let mut text = String::new();

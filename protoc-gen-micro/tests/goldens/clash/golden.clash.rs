@@ -56,10 +56,10 @@ pub mod __foo {
 
     /// Needs the name `FooService` for its client.
     ///
-    /// A handler of `golden.clash.Foo`: implement it, and add it to a server with
-    /// [`register_foo_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.clash.Foo`: implement it, and add it to a
+    /// server with [`register_foo_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.clash.Foo`",
         label = "`FooHandler` is not implemented for `{Self}`",
@@ -107,8 +107,8 @@ pub mod __foo {
 
     /// Needs the name `FooService` for its client.
     ///
-    /// A client of `golden.clash.Foo`, made by [`new_foo_service`]. Clones are cheap
-    /// and share their connections.
+    /// A client of the service `golden.clash.Foo`, made by [`new_foo_service`]. Clones
+    /// are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or
@@ -169,10 +169,10 @@ pub mod __foo_service {
 
     /// Needs it too.
     ///
-    /// A handler of `golden.clash.FooService`: implement it, and add it to a server
-    /// with [`register_foo_service_handler`]. The functions are written as `async fn`.
-    /// One that fails answers with its error's status; one whose caller goes away, or
-    /// whose deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.clash.FooService`: implement it, and add it
+    /// to a server with [`register_foo_service_handler`]. The functions are written as
+    /// `async fn`. One that fails answers with its error's status; one whose caller
+    /// goes away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.clash.FooService`",
         label = "`FooServiceHandler` is not implemented for `{Self}`",
@@ -220,8 +220,8 @@ pub mod __foo_service {
 
     /// Needs it too.
     ///
-    /// A client of `golden.clash.FooService`, made by [`new_foo_service`]. Clones are
-    /// cheap and share their connections.
+    /// A client of the service `golden.clash.FooService`, made by [`new_foo_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or
@@ -288,10 +288,10 @@ pub mod __bar {
 
     /// Its client is called like a message.
     ///
-    /// A handler of `golden.clash.Bar_`: implement it, and add it to a server with
-    /// [`register_bar_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.clash.Bar_`: implement it, and add it to a
+    /// server with [`register_bar_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.clash.Bar_`",
         label = "`BarHandler` is not implemented for `{Self}`",
@@ -408,8 +408,8 @@ pub mod __bar {
 
     /// Its client is called like a message.
     ///
-    /// A client of `golden.clash.Bar_`, made by [`new_bar_service`]. Clones are cheap
-    /// and share their connections.
+    /// A client of the service `golden.clash.Bar_`, made by [`new_bar_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -31,10 +31,9 @@ pub mod __part {
     use ::micro_runtime::codec::Prost;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
 
-    /// The service `golden.client_only.Part`, as its clients call it.
+    /// A client of the service `golden.client_only.Part`.
     ///
-    /// A client of `golden.client_only.Part`, made by [`new_part_service`]. Clones are
-    /// cheap and share their connections.
+    /// Made by [`new_part_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -38,12 +38,12 @@ pub mod __mixed {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.elsewhere.Mixed`, as its server implements it.
+    /// The handler of the service `golden.elsewhere.Mixed`.
     ///
-    /// A handler of `golden.elsewhere.Mixed`: implement it, and add it to a server
-    /// with [`register_mixed_handler`]. The functions are written as `async fn`. One
-    /// that fails answers with its error's status; one whose caller goes away, or
-    /// whose deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_mixed_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.elsewhere.Mixed`",
         label = "`MixedHandler` is not implemented for `{Self}`",
@@ -135,10 +135,9 @@ pub mod __mixed {
         server.add(routes)
     }
 
-    /// The service `golden.elsewhere.Mixed`, as its clients call it.
+    /// A client of the service `golden.elsewhere.Mixed`.
     ///
-    /// A client of `golden.elsewhere.Mixed`, made by [`new_mixed_service`]. Clones are
-    /// cheap and share their connections.
+    /// Made by [`new_mixed_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -11,7 +11,7 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 pub struct Request {
     /// The name to greet.
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
 }
 
 /// The greeting.
@@ -21,7 +21,7 @@ pub struct Request {
 pub struct Response {
     /// "Hello" and the name.
     #[prost(string, tag = "1")]
-    pub msg: ::micro_runtime::prost::alloc::string::String,
+    pub msg: ::std::string::String,
 }
 
 #[allow(unreachable_pub, unused_imports)]
@@ -40,7 +40,7 @@ pub mod __hello {
 
     /// Greets whoever calls.
     ///
-    /// A handler of `Hello`: implement it, and add it to a server with
+    /// The handler of the service `Hello`: implement it, and add it to a server with
     /// [`register_hello_handler`]. The functions are written as `async fn`. One that
     /// fails answers with its error's status; one whose caller goes away, or whose
     /// deadline passes, is dropped at its next `.await`.
@@ -91,8 +91,8 @@ pub mod __hello {
 
     /// Greets whoever calls.
     ///
-    /// A client of `Hello`, made by [`new_hello_service`]. Clones are cheap and share
-    /// their connections.
+    /// A client of the service `Hello`, made by [`new_hello_service`]. Clones are
+    /// cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -10,11 +10,9 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct GetRequest {
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
     #[prost(string, repeated, tag = "2")]
-    pub tags: ::micro_runtime::prost::alloc::vec::Vec<
-        ::micro_runtime::prost::alloc::string::String,
-    >,
+    pub tags: ::std::vec::Vec<::std::string::String>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -40,7 +38,7 @@ pub struct PlaceReply {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Order {
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
 }
 
 #[allow(unreachable_pub, unused_imports)]
@@ -61,10 +59,10 @@ pub mod __orders {
 
     /// Orders, also as plain HTTP.
     ///
-    /// A handler of `golden.http.Orders`: implement it, and add it to a server with
-    /// [`register_orders_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.http.Orders`: implement it, and add it to a
+    /// server with [`register_orders_handler`]. The functions are written as `async
+    /// fn`. One that fails answers with its error's status; one whose caller goes
+    /// away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.http.Orders`",
         label = "`OrdersHandler` is not implemented for `{Self}`",
@@ -204,8 +202,8 @@ pub mod __orders {
 
     /// Orders, also as plain HTTP.
     ///
-    /// A client of `golden.http.Orders`, made by [`new_orders_service`]. Clones are
-    /// cheap and share their connections.
+    /// A client of the service `golden.http.Orders`, made by [`new_orders_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -40,10 +40,10 @@ pub mod __kinds {
     ///
     /// A second paragraph, with `code` and a [link](<https://example.com>).
     ///
-    /// A handler of `golden.kinds.Kinds`: implement it, and add it to a server with
-    /// [`register_kinds_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.kinds.Kinds`: implement it, and add it to a
+    /// server with [`register_kinds_handler`]. The functions are written as `async
+    /// fn`. One that fails answers with its error's status; one whose caller goes
+    /// away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.kinds.Kinds`",
         label = "`KindsHandler` is not implemented for `{Self}`",
@@ -228,8 +228,8 @@ pub mod __kinds {
     ///
     /// A second paragraph, with `code` and a [link](<https://example.com>).
     ///
-    /// A client of `golden.kinds.Kinds`, made by [`new_kinds_service`]. Clones are
-    /// cheap and share their connections.
+    /// A client of the service `golden.kinds.Kinds`, made by [`new_kinds_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or
@@ -416,10 +416,10 @@ pub mod __gone {
 
     /// Not used any more.
     ///
-    /// A handler of `golden.kinds.Gone`: implement it, and add it to a server with
-    /// [`register_gone_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.kinds.Gone`: implement it, and add it to a
+    /// server with [`register_gone_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.kinds.Gone`",
         label = "`GoneHandler` is not implemented for `{Self}`",
@@ -467,8 +467,8 @@ pub mod __gone {
 
     /// Not used any more.
     ///
-    /// A client of `golden.kinds.Gone`, made by [`new_gone_service`]. Clones are cheap
-    /// and share their connections.
+    /// A client of the service `golden.kinds.Gone`, made by [`new_gone_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or
@@ -509,6 +509,7 @@ pub mod __gone {
             "/golden.kinds.Gone/Unary",
             "Gone.Unary",
         )
+        .deprecated()
         .shapes(&REQUEST_SHAPE, &REPLY_SHAPE);
 
     static REPLY_SHAPE: Shape = Shape::message(

@@ -9,9 +9,7 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Option {
     #[prost(message, optional, boxed, tag = "1")]
-    pub option: ::core::option::Option<
-        ::micro_runtime::prost::alloc::boxed::Box<Option>,
-    >,
+    pub option: ::core::option::Option<::std::boxed::Box<Option>>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -19,9 +17,7 @@ pub struct Option {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Result {
     #[prost(message, optional, boxed, tag = "1")]
-    pub result: ::core::option::Option<
-        ::micro_runtime::prost::alloc::boxed::Box<Result>,
-    >,
+    pub result: ::core::option::Option<::std::boxed::Box<Result>>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -29,7 +25,7 @@ pub struct Result {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Vec {
     #[prost(message, repeated, tag = "1")]
-    pub vec: ::micro_runtime::prost::alloc::vec::Vec<Vec>,
+    pub vec: ::std::vec::Vec<Vec>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -37,7 +33,7 @@ pub struct Vec {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct String {
     #[prost(string, tag = "1")]
-    pub string: ::micro_runtime::prost::alloc::string::String,
+    pub string: ::std::string::String,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -45,7 +41,7 @@ pub struct String {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Box {
     #[prost(message, optional, boxed, tag = "1")]
-    pub r#box: ::core::option::Option<::micro_runtime::prost::alloc::boxed::Box<Box>>,
+    pub r#box: ::core::option::Option<::std::boxed::Box<Box>>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -69,9 +65,7 @@ pub struct None {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Ok {
     #[prost(string, repeated, tag = "1")]
-    pub ok: ::micro_runtime::prost::alloc::vec::Vec<
-        ::micro_runtime::prost::alloc::string::String,
-    >,
+    pub ok: ::std::vec::Vec<::std::string::String>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -79,10 +73,7 @@ pub struct Ok {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Err {
     #[prost(map = "string, string", tag = "1")]
-    pub err: ::std::collections::HashMap<
-        ::micro_runtime::prost::alloc::string::String,
-        ::micro_runtime::prost::alloc::string::String,
-    >,
+    pub err: ::std::collections::HashMap<::std::string::String, ::std::string::String>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -216,7 +207,7 @@ pub mod r#type {
         #[prost(enumeration = "Match", tag = "7")]
         Struct(i32),
         #[prost(string, tag = "8")]
-        Enum(::micro_runtime::prost::alloc::string::String),
+        Enum(::std::string::String),
     }
 }
 
@@ -238,10 +229,10 @@ pub mod __self {
 
     /// Messages that are called like what generated code uses.
     ///
-    /// A handler of `golden.type.r.Self`: implement it, and add it to a server with
-    /// [`register_self_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.type.r.Self`: implement it, and add it to a
+    /// server with [`register_self_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.type.r.Self`",
         label = "`SelfHandler` is not implemented for `{Self}`",
@@ -829,8 +820,8 @@ pub mod __self {
 
     /// Messages that are called like what generated code uses.
     ///
-    /// A client of `golden.type.r.Self`, made by [`new_self_service`]. Clones are
-    /// cheap and share their connections.
+    /// A client of the service `golden.type.r.Self`, made by [`new_self_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -4,37 +4,28 @@
 // Does not compile if the runtime is older than this code needs.
 const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Order {
     #[prost(string, tag = "1")]
-    pub id: ::micro_runtime::prost::alloc::string::String,
+    pub id: ::std::string::String,
     #[prost(message, repeated, tag = "2")]
-    pub lines: ::micro_runtime::prost::alloc::vec::Vec<order::Line>,
+    pub lines: ::std::vec::Vec<order::Line>,
     #[prost(enumeration = "order::State", tag = "3")]
     pub state: i32,
     #[prost(string, optional, tag = "4")]
-    pub note: ::core::option::Option<::micro_runtime::prost::alloc::string::String>,
+    pub note: ::core::option::Option<::std::string::String>,
     #[prost(enumeration = "order::State", optional, tag = "5")]
     pub wanted: ::core::option::Option<i32>,
     #[prost(map = "string, message", tag = "6")]
-    pub by_name: ::std::collections::HashMap<
-        ::micro_runtime::prost::alloc::string::String,
-        order::Line,
-    >,
+    pub by_name: ::std::collections::HashMap<::std::string::String, order::Line>,
     #[prost(map = "int32, enumeration(order::State)", tag = "7")]
     pub states: ::std::collections::HashMap<i32, i32>,
     #[deprecated]
     #[prost(fixed32, repeated, tag = "8")]
-    pub numbers: ::micro_runtime::prost::alloc::vec::Vec<u32>,
+    pub numbers: ::std::vec::Vec<u32>,
     #[prost(oneof = "order::Payment", tags = "9, 10, 11, 12")]
     pub payment: ::core::option::Option<order::Payment>,
     /// Named as a nested type.
@@ -43,41 +34,31 @@ pub struct Order {
 }
 
 /// Nested message and enum types in `Order`.
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod order {
     #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
     #[prost(prost_path = "::micro_runtime::prost")]
     pub struct Line {
         #[prost(string, tag = "1")]
-        pub name: ::micro_runtime::prost::alloc::string::String,
+        pub name: ::std::string::String,
         #[prost(sint64, tag = "2")]
         pub amount: i64,
         #[prost(message, optional, boxed, tag = "3")]
-        pub instead: ::core::option::Option<
-            ::micro_runtime::prost::alloc::boxed::Box<Line>,
-        >,
+        pub instead: ::core::option::Option<::std::boxed::Box<Line>>,
         #[prost(message, repeated, tag = "4")]
-        pub parts: ::micro_runtime::prost::alloc::vec::Vec<Line>,
+        pub parts: ::std::vec::Vec<Line>,
     }
 
     #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
     #[prost(prost_path = "::micro_runtime::prost")]
     pub struct Receipt {
         #[prost(bytes = "vec", tag = "1")]
-        pub signature: ::micro_runtime::prost::alloc::vec::Vec<u8>,
+        pub signature: ::std::vec::Vec<u8>,
         #[prost(enumeration = "State", tag = "2")]
         pub state: i32,
         #[prost(message, optional, boxed, tag = "3")]
-        pub deepest: ::core::option::Option<
-            ::micro_runtime::prost::alloc::boxed::Box<receipt::deeper::Deepest>,
-        >,
+        pub deepest: ::core::option::Option<::std::boxed::Box<receipt::deeper::Deepest>>,
     }
 
     /// Nested message and enum types in `Receipt`.
@@ -92,7 +73,7 @@ pub mod order {
             pub struct Deepest {
                 #[prost(message, optional, boxed, tag = "1")]
                 pub again: ::core::option::Option<
-                    ::micro_runtime::prost::alloc::boxed::Box<super::super::super::Order>,
+                    ::std::boxed::Box<super::super::super::Order>,
                 >,
             }
         }
@@ -149,13 +130,13 @@ pub mod order {
     #[prost(prost_path = "::micro_runtime::prost")]
     pub enum Payment {
         #[prost(string, tag = "9")]
-        Card(::micro_runtime::prost::alloc::string::String),
+        Card(::std::string::String),
         #[prost(message, tag = "10")]
         Barter(Line),
         #[prost(enumeration = "State", tag = "11")]
         Credit(i32),
         #[prost(message, tag = "12")]
-        PartOf(::micro_runtime::prost::alloc::boxed::Box<super::Order>),
+        PartOf(::std::boxed::Box<super::Order>),
     }
 
     /// Named as a nested type.
@@ -163,20 +144,14 @@ pub mod order {
     #[prost(prost_path = "::micro_runtime::prost")]
     pub enum ReceiptOneOf {
         #[prost(message, tag = "13")]
-        Paper(::micro_runtime::prost::alloc::boxed::Box<Receipt>),
+        Paper(::std::boxed::Box<Receipt>),
         #[prost(uint64, tag = "14")]
         Number(u64),
     }
 }
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[derive(
     Clone,
     Copy,
@@ -194,14 +169,8 @@ pub enum Empty {
     Nothing = 0,
 }
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 impl Empty {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
@@ -238,10 +207,10 @@ pub mod __store {
 
     /// Shows how types nest.
     ///
-    /// A handler of `golden.nested.Store`: implement it, and add it to a server with
-    /// [`register_store_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// The handler of the service `golden.nested.Store`: implement it, and add it to a
+    /// server with [`register_store_handler`]. The functions are written as `async
+    /// fn`. One that fails answers with its error's status; one whose caller goes
+    /// away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.nested.Store`",
         label = "`StoreHandler` is not implemented for `{Self}`",
@@ -289,8 +258,8 @@ pub mod __store {
 
     /// Shows how types nest.
     ///
-    /// A client of `golden.nested.Store`, made by [`new_store_service`]. Clones are
-    /// cheap and share their connections.
+    /// A client of the service `golden.nested.Store`, made by [`new_store_service`].
+    /// Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

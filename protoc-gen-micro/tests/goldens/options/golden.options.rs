@@ -11,18 +11,15 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(skip_debug)]
 pub struct Sample {
     #[prost(btree_map = "string, int32", tag = "1")]
-    pub counts: ::micro_runtime::prost::alloc::collections::BTreeMap<
-        ::micro_runtime::prost::alloc::string::String,
-        i32,
-    >,
+    pub counts: ::std::collections::BTreeMap<::std::string::String, i32>,
     #[prost(bytes = "bytes", tag = "2")]
     pub shared: ::micro_runtime::prost::bytes::Bytes,
     #[prost(bytes = "vec", tag = "3")]
-    pub owned: ::micro_runtime::prost::alloc::vec::Vec<u8>,
+    pub owned: ::std::vec::Vec<u8>,
     #[prost(message, optional, boxed, tag = "4")]
-    pub plain: ::core::option::Option<::micro_runtime::prost::alloc::boxed::Box<Plain>>,
+    pub plain: ::core::option::Option<::std::boxed::Box<Plain>>,
     #[prost(string, tag = "5")]
-    pub note: ::micro_runtime::prost::alloc::string::String,
+    pub note: ::std::string::String,
     #[prost(enumeration = "Grade", tag = "6")]
     pub grade: i32,
     #[prost(oneof = "sample::Choice", tags = "7, 8")]
@@ -38,9 +35,9 @@ pub mod sample {
     #[prost(skip_debug)]
     pub enum Choice {
         #[prost(string, tag = "7")]
-        Word(::micro_runtime::prost::alloc::string::String),
+        Word(::std::string::String),
         #[prost(message, tag = "8")]
-        Held(::micro_runtime::prost::alloc::boxed::Box<super::Plain>),
+        Held(::std::boxed::Box<super::Plain>),
     }
 }
 

@@ -36,12 +36,12 @@ pub mod __ones {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `Golden.Upper.Ones`, as its server implements it.
+    /// The handler of the service `Golden.Upper.Ones`.
     ///
-    /// A handler of `Golden.Upper.Ones`: implement it, and add it to a server with
-    /// [`register_ones_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_ones_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `Golden.Upper.Ones`",
         label = "`OnesHandler` is not implemented for `{Self}`",
@@ -87,10 +87,9 @@ pub mod __ones {
         server.add(routes)
     }
 
-    /// The service `Golden.Upper.Ones`, as its clients call it.
+    /// A client of the service `Golden.Upper.Ones`.
     ///
-    /// A client of `Golden.Upper.Ones`, made by [`new_ones_service`]. Clones are cheap
-    /// and share their connections.
+    /// Made by [`new_ones_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or
@@ -155,12 +154,12 @@ pub mod __twos {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `Golden.Upper.Twos`, as its server implements it.
+    /// The handler of the service `Golden.Upper.Twos`.
     ///
-    /// A handler of `Golden.Upper.Twos`: implement it, and add it to a server with
-    /// [`register_twos_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_twos_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `Golden.Upper.Twos`",
         label = "`TwosHandler` is not implemented for `{Self}`",
@@ -206,10 +205,9 @@ pub mod __twos {
         server.add(routes)
     }
 
-    /// The service `Golden.Upper.Twos`, as its clients call it.
+    /// A client of the service `Golden.Upper.Twos`.
     ///
-    /// A client of `Golden.Upper.Twos`, made by [`new_twos_service`]. Clones are cheap
-    /// and share their connections.
+    /// Made by [`new_twos_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

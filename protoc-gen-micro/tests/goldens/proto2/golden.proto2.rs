@@ -9,19 +9,19 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Legacy {
     #[prost(string, required, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
     #[prost(int32, optional, tag = "2", default = "7")]
     pub count: ::core::option::Option<i32>,
     #[prost(enumeration = "Color", optional, tag = "3", default = "Blue")]
     pub color: ::core::option::Option<i32>,
     #[prost(bytes = "vec", optional, tag = "4", default = "b\"\\x01\\\"x\"")]
-    pub blob: ::core::option::Option<::micro_runtime::prost::alloc::vec::Vec<u8>>,
+    pub blob: ::core::option::Option<::std::vec::Vec<u8>>,
     #[prost(int32, repeated, packed = "false", tag = "5")]
-    pub numbers: ::micro_runtime::prost::alloc::vec::Vec<i32>,
+    pub numbers: ::std::vec::Vec<i32>,
     #[prost(int32, repeated, tag = "6")]
-    pub packed: ::micro_runtime::prost::alloc::vec::Vec<i32>,
+    pub packed: ::std::vec::Vec<i32>,
     #[prost(group, repeated, tag = "7")]
-    pub item: ::micro_runtime::prost::alloc::vec::Vec<legacy::Item>,
+    pub item: ::std::vec::Vec<legacy::Item>,
 }
 
 /// Nested message and enum types in `Legacy_`.
@@ -93,12 +93,12 @@ pub mod __legacy {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.proto2.Legacy`, as its server implements it.
+    /// The handler of the service `golden.proto2.Legacy`.
     ///
-    /// A handler of `golden.proto2.Legacy`: implement it, and add it to a server with
-    /// [`register_legacy_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_legacy_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.proto2.Legacy`",
         label = "`LegacyHandler` is not implemented for `{Self}`",
@@ -144,10 +144,9 @@ pub mod __legacy {
         server.add(routes)
     }
 
-    /// The service `golden.proto2.Legacy`, as its clients call it.
+    /// A client of the service `golden.proto2.Legacy`.
     ///
-    /// A client of `golden.proto2.Legacy`, made by [`new_legacy_service`]. Clones are
-    /// cheap and share their connections.
+    /// Made by [`new_legacy_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

@@ -33,12 +33,12 @@ pub mod __part {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.server_only.Part`, as its server implements it.
+    /// The handler of the service `golden.server_only.Part`.
     ///
-    /// A handler of `golden.server_only.Part`: implement it, and add it to a server
-    /// with [`register_part_handler`]. The functions are written as `async fn`. One
-    /// that fails answers with its error's status; one whose caller goes away, or
-    /// whose deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_part_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.server_only.Part`",
         label = "`PartHandler` is not implemented for `{Self}`",

@@ -20,12 +20,12 @@ pub mod __part {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.stubs.Part`, as its server implements it.
+    /// The handler of the service `golden.stubs.Part`.
     ///
-    /// A handler of `golden.stubs.Part`: implement it, and add it to a server with
-    /// [`register_part_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_part_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.stubs.Part`",
         label = "`PartHandler` is not implemented for `{Self}`",
@@ -104,10 +104,9 @@ pub mod __part {
         server.add(routes)
     }
 
-    /// The service `golden.stubs.Part`, as its clients call it.
+    /// A client of the service `golden.stubs.Part`.
     ///
-    /// A client of `golden.stubs.Part`, made by [`new_part_service`]. Clones are cheap
-    /// and share their connections.
+    /// Made by [`new_part_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or

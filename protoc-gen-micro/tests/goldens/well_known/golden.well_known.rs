@@ -27,18 +27,16 @@ pub struct Everything {
     #[prost(message, optional, tag = "9")]
     pub timestamp: ::core::option::Option<::micro_runtime::prost_types::Timestamp>,
     #[prost(message, optional, tag = "10")]
-    pub text: ::core::option::Option<::micro_runtime::prost::alloc::string::String>,
+    pub text: ::core::option::Option<::std::string::String>,
     #[prost(message, optional, tag = "11")]
     pub number: ::core::option::Option<i32>,
     #[prost(message, optional, tag = "12")]
-    pub bytes: ::core::option::Option<::micro_runtime::prost::alloc::vec::Vec<u8>>,
+    pub bytes: ::core::option::Option<::std::vec::Vec<u8>>,
     #[prost(message, repeated, tag = "13")]
-    pub times: ::micro_runtime::prost::alloc::vec::Vec<
-        ::micro_runtime::prost_types::Timestamp,
-    >,
+    pub times: ::std::vec::Vec<::micro_runtime::prost_types::Timestamp>,
     #[prost(map = "string, message", tag = "14")]
     pub values: ::std::collections::HashMap<
-        ::micro_runtime::prost::alloc::string::String,
+        ::std::string::String,
         ::micro_runtime::prost_types::Value,
     >,
 }
@@ -59,19 +57,19 @@ pub mod __clock {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.well_known.Clock`, as its server implements it.
+    /// The handler of the service `golden.well_known.Clock`.
     ///
-    /// A handler of `golden.well_known.Clock`: implement it, and add it to a server
-    /// with [`register_clock_handler`]. The functions are written as `async fn`. One
-    /// that fails answers with its error's status; one whose caller goes away, or
-    /// whose deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_clock_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.well_known.Clock`",
         label = "`ClockHandler` is not implemented for `{Self}`",
         note = "`impl ClockHandler for {Self}` needs these functions:",
         note = "async fn now(&self, ctx: Context, req: ()) -> Result<::micro_runtime::prost_types::Timestamp>",
         note = "async fn wait(&self, ctx: Context, req: ::micro_runtime::prost_types::Duration) -> Result<()>",
-        note = "async fn text(&self, ctx: Context, req: ::micro_runtime::prost::alloc::string::String) -> Result<::micro_runtime::prost::alloc::vec::Vec<u8>>",
+        note = "async fn text(&self, ctx: Context, req: ::std::string::String) -> Result<::std::vec::Vec<u8>>",
         note = "async fn numbers(&self, ctx: Context, requests: Inbound<f64>, responses: Outbound<u64>) -> Result<()>",
         note = "async fn flag(&self, ctx: Context, req: bool) -> Result<Everything>"
     )]
@@ -96,10 +94,8 @@ pub mod __clock {
         fn text(
             &self,
             ctx: Context,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> impl Future<
-            Output = Result<::micro_runtime::prost::alloc::vec::Vec<u8>>,
-        > + Send;
+            req: ::std::string::String,
+        ) -> impl Future<Output = Result<::std::vec::Vec<u8>>> + Send;
 
         /// Answers the rpc `Numbers`.
         ///
@@ -143,10 +139,8 @@ pub mod __clock {
         fn text(
             &self,
             ctx: Context,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> impl Future<
-            Output = Result<::micro_runtime::prost::alloc::vec::Vec<u8>>,
-        > + Send {
+            req: ::std::string::String,
+        ) -> impl Future<Output = Result<::std::vec::Vec<u8>>> + Send {
             ClockHandler::text(&**self, ctx, req)
         }
 
@@ -216,10 +210,9 @@ pub mod __clock {
         server.add(routes)
     }
 
-    /// The service `golden.well_known.Clock`, as its clients call it.
+    /// A client of the service `golden.well_known.Clock`.
     ///
-    /// A client of `golden.well_known.Clock`, made by [`new_clock_service`]. Clones
-    /// are cheap and share their connections.
+    /// Made by [`new_clock_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or
@@ -260,12 +253,8 @@ pub mod __clock {
         /// Calls the rpc `Text`.
         pub fn text(
             &self,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> Call<
-            ::micro_runtime::prost::alloc::string::String,
-            ::micro_runtime::prost::alloc::vec::Vec<u8>,
-            Unary,
-        > {
+            req: ::std::string::String,
+        ) -> Call<::std::string::String, ::std::vec::Vec<u8>, Unary> {
             self.target.unary(&TEXT, req)
         }
 
@@ -307,10 +296,7 @@ pub mod __clock {
         .shapes(&DURATION_SHAPE, &EMPTY_SHAPE);
 
     /// The rpc `/golden.well_known.Clock/Text`.
-    pub static TEXT: Method<
-        ::micro_runtime::prost::alloc::string::String,
-        ::micro_runtime::prost::alloc::vec::Vec<u8>,
-    > =
+    pub static TEXT: Method<::std::string::String, ::std::vec::Vec<u8>> =
         Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.well_known.Clock",

@@ -19,8 +19,8 @@ pub mod __nothing {
 
     /// Has no rpcs.
     ///
-    /// A handler of `golden.empty.Nothing`: implement it, and add it to a server with
-    /// [`register_nothing_handler`].
+    /// The handler of the service `golden.empty.Nothing`: implement it, and add it to
+    /// a server with [`register_nothing_handler`].
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.empty.Nothing`",
         label = "`NothingHandler` is not implemented for `{Self}`",
@@ -40,8 +40,8 @@ pub mod __nothing {
 
     /// Has no rpcs.
     ///
-    /// A client of `golden.empty.Nothing`, made by [`new_nothing_service`]. Clones are
-    /// cheap and share their connections.
+    /// A client of the service `golden.empty.Nothing`, made by
+    /// [`new_nothing_service`]. Clones are cheap and share their connections.
     #[derive(Clone, Debug)]
     pub struct NothingService {
         target: Target,
