@@ -10,7 +10,7 @@ mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
-mod reprint;
+mod print;
 mod services;
 mod skeleton;
 mod symbols;
