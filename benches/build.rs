@@ -1,11 +1,17 @@
-//! Generates the code of `hello.proto` twice: by our generator and by tonic's; and notes the compiler's version.
+//! Generates the code of `hello.proto` twice, by our generator and by tonic's, and that of `json.proto`; and notes
+//! the compiler's version.
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::Command;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    protoc_gen_micro::compile_protos(["../proto/hello.proto"], ["../proto"])?;
+    protoc_gen_micro::Builder::new()
+        .files(["../proto/hello.proto", "proto/json.proto"])
+        .includes(["../proto", "proto"])
+        .include_file("_micro.rs")
+        .file_descriptor_set(true)
+        .compile()?;
 
     let out = PathBuf::from(std::env::var("OUT_DIR")?).join("tonic");
     std::fs::create_dir_all(&out)?;
@@ -23,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("cargo::rustc-env=BENCH_PROFILE={}", profile());
     println!("cargo::rerun-if-changed=../proto");
+    println!("cargo::rerun-if-changed=proto");
     println!("cargo::rerun-if-changed=build.rs");
     Ok(())
 }

@@ -14,6 +14,9 @@ run() {
 PROPTEST_CASES=5000 run properties cargo test --locked --workspace --no-fail-fast --all-targets
 # Other timings show other races; optimizing across crates would only cost time.
 export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+# The JSON mapping against another implementation: a million texts and messages.
+PROPTEST_CASES=350000 run json-differential cargo test --locked --package micro-tests --release \
+  --test json_differential -- --nocapture
 for _ in 1 2 3 4; do
   run release cargo test --locked --workspace --no-fail-fast --release --all-targets -- --include-ignored
 done

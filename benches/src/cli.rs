@@ -33,6 +33,11 @@ enum Command {
     Parallel(suite::parallel::Options),
     /// Measures the clients
     Clients(suite::clients::Options),
+    /// Measures JSON against serde_json with hand-written structs
+    Json(suite::json::Options),
+    /// Reads and writes every JSON once
+    #[command(hide = true)]
+    JsonOnce(suite::json::Once),
     /// Runs every measurement with its defaults
     All,
     /// Runs every measurement for a moment, to see that it works and that the answers are right
@@ -45,6 +50,7 @@ pub(crate) fn run() -> Result<()> {
         Command::Serve(options) => return serve::run(options),
         Command::Load(options) => return load::run(options),
         Command::Pair(options) => return suite::allocations::pair(options),
+        Command::JsonOnce(options) => return suite::json::once(options),
         _ => report::header(),
     }
     match &command {
@@ -53,8 +59,9 @@ pub(crate) fn run() -> Result<()> {
         Command::Cpu(options) => suite::cpu::run(options),
         Command::Parallel(options) => suite::parallel::run(options),
         Command::Clients(options) => suite::clients::run(options),
+        Command::Json(options) => suite::json::run(options),
         Command::All => suite::all(),
         Command::Smoke => suite::smoke(),
-        Command::Serve(_) | Command::Load(_) | Command::Pair(_) => Ok(()),
+        Command::Serve(_) | Command::Load(_) | Command::Pair(_) | Command::JsonOnce(_) => Ok(()),
     }
 }

@@ -3,6 +3,17 @@
 use std::fmt::Write as _;
 use std::fs;
 
+/// The packages whose versions matter.
+const VERSIONS: [&str; 7] = [
+    "tonic",
+    "h2",
+    "hyper",
+    "tokio",
+    "prost",
+    "serde_json",
+    "prost-reflect",
+];
+
 /// Prints what every number below depends on.
 pub(crate) fn header() {
     println!("machine    {}", machine());
@@ -12,7 +23,7 @@ pub(crate) fn header() {
     );
     println!("rustc      {}", env!("BENCH_RUSTC"));
     println!("profile    {}", env!("BENCH_PROFILE"));
-    let versions: Vec<_> = ["tonic", "h2", "hyper", "tokio", "prost"]
+    let versions: Vec<_> = VERSIONS
         .iter()
         .map(|name| format!("{name} {}", locked(include_str!("../Cargo.lock"), name)))
         .collect();
@@ -142,7 +153,7 @@ impl Comparison {
 }
 
 /// A Markdown table whose columns are aligned in plain text too.
-fn align(cells: &[Vec<String>]) -> String {
+pub(crate) fn align(cells: &[Vec<String>]) -> String {
     let columns = cells.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let widths = cells.iter().filter_map(|line| line.get(column));
@@ -196,7 +207,7 @@ fn median(mut numbers: Vec<f64>) -> f64 {
 }
 
 /// A number with its thousands set apart.
-fn grouped(number: f64, digits: usize) -> String {
+pub(crate) fn grouped(number: f64, digits: usize) -> String {
     let text = format!("{number:.digits$}");
     let (whole, rest) = match text.find('.') {
         Some(point) => text.split_at(point),

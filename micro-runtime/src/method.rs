@@ -66,9 +66,30 @@ pub struct HttpRule {
 // ===== impl Shape =====
 
 impl Shape {
-    /// A shape without a comment.
+    /// The shape of a message at the top, with its comment.
     #[must_use]
-    pub const fn new(name: &'static str, kind: &'static str, fields: &'static [Shape]) -> Shape {
+    pub const fn message(
+        name: &'static str,
+        comment: &'static str,
+        fields: &'static [Shape],
+    ) -> Shape {
+        Shape {
+            name,
+            kind: name,
+            fields,
+            comment,
+        }
+    }
+
+    /// The shape of a field, without fields of its own.
+    #[must_use]
+    pub const fn field(name: &'static str, kind: &'static str) -> Shape {
+        Shape::nested(name, kind, &[])
+    }
+
+    /// The shape of a field that is a message.
+    #[must_use]
+    pub const fn nested(name: &'static str, kind: &'static str, fields: &'static [Shape]) -> Shape {
         Shape {
             name,
             kind,
@@ -77,14 +98,7 @@ impl Shape {
         }
     }
 
-    /// The shape with the message's comment.
-    #[must_use]
-    pub const fn comment(mut self, comment: &'static str) -> Shape {
-        self.comment = comment;
-        self
-    }
-
-    const EMPTY: Shape = Shape::new("", "", &[]);
+    const EMPTY: Shape = Shape::message("", "", &[]);
 }
 
 // ===== impl HttpRule =====

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
 use prost::Message;
-use prost_build::Config;
+use prost_build::{Config, ServiceGenerator};
 use prost_types::FileDescriptorProto;
 
+use crate::build_error::BuildError;
 use crate::descriptor::RawRequest;
-use crate::diagnostic::{Diagnostic, Error};
-use crate::generate::{self, Configure, Generated};
+use crate::diagnostic::Diagnostic;
+use crate::generate::{self, Configure, Generated, Standalone};
 use crate::options::{Layout, Options};
 use crate::protoc::{self, Protoc};
 
@@ -55,15 +56,6 @@ pub struct Report {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Why a build script has no code: protoc is missing or refused the files, the generator refused them, or a
-/// file could not be written.
-///
-/// `Debug` prints the same text as `Display`, since cargo shows what `main` returns by `Debug`.
-pub struct BuildError {
-    text: String,
-    error: Option<Error>,
-}
-
 /// Generates code for `.proto` files into `OUT_DIR`: [`Builder`] with nothing but defaults.
 ///
 /// Paths are relative to the package's folder. Everything that a file imports must be below one of the
@@ -76,6 +68,27 @@ pub fn compile_protos(
     includes: impl IntoIterator<Item = impl Into<PathBuf>>,
 ) -> Result<Report, BuildError> {
     Builder::new().files(files).includes(includes).compile()
+}
+
+/// Our part of a prost-build call of your own: clients and handlers for the services in it, over the messages that
+/// it generates. [`Builder::service_generator`] with nothing but defaults.
+///
+/// ```no_run
+/// // build.rs
+/// fn main() -> std::io::Result<()> {
+///     prost_build::Config::new()
+///         .service_generator(protoc_gen_micro::service_generator())
+///         .compile_protos(&["proto/hello.proto"], &["proto"])
+/// }
+/// ```
+///
+/// The messages must be prost's of the version that the runtime re-exports (`micro_runtime::prost`), and they speak
+/// protobuf alone: calls with JSON are answered with an error. What prost-build does not hand on is missing
+/// too: the fields of messages in the registry, and `google.api.http`. For all of that over messages of your
+/// own, see [`Builder::message_module`].
+#[must_use]
+pub fn service_generator() -> Box<dyn ServiceGenerator> {
+    Box::new(Standalone::default())
 }
 
 // ===== impl Builder =====
@@ -182,7 +195,9 @@ impl Builder {
         self
     }
 
-    /// Writes no file for a package.
+    /// Writes no file for a package (`google.api`), nor for those below it (`google.api.expr.v1`).
+    ///
+    /// Code that refers to its types still does: say with [`Builder::extern_path`] where they are.
     pub fn exclude_package(mut self, package: impl Into<String>) -> Builder {
         self.options.exclude_package.push(package.into());
         self
@@ -202,6 +217,10 @@ impl Builder {
     }
 
     /// Whether to write the descriptors of each package as the constant `FILE_DESCRIPTOR_SET`. Default: false.
+    ///
+    /// It is an encoded `google.protobuf.FileDescriptorSet` with the package's files and all that they import, so
+    /// that each package's can be used alone: a reflection service decodes those of the services that it
+    /// serves, and keeps one file of each name. Options of extensions are in it, comments and positions are not.
     pub fn file_descriptor_set(mut self, yes: bool) -> Builder {
         self.options.file_descriptor_set = yes;
         self
@@ -328,6 +347,17 @@ impl Builder {
     pub fn emit_rerun(mut self, yes: bool) -> Builder {
         self.emit_rerun = yes;
         self
+    }
+
+    /// The same for a prost-build call of your own, as [`service_generator()`] describes it. Of what was set,
+    /// [`client`](Builder::client), [`server`](Builder::server) and [`runtime_path`](Builder::runtime_path) count.
+    ///
+    /// # Errors
+    /// If the runtime's path is none. What is wrong with a service, prost-build has no way to take: it becomes a
+    /// `compile_error!` in the code.
+    pub fn service_generator(self) -> Result<Box<dyn ServiceGenerator>, BuildError> {
+        let standalone = Standalone::new(self.options).map_err(crate::Error::from)?;
+        Ok(Box::new(standalone))
     }
 
     /// Runs protoc, generates, and writes what has changed.
@@ -504,46 +534,6 @@ fn write(path: &Path, content: &str) -> std::io::Result<()> {
     }
     fs::write(path, content)
 }
-
-// ===== impl BuildError =====
-
-impl BuildError {
-    pub(crate) fn new(text: impl Into<String>) -> BuildError {
-        BuildError {
-            text: text.into(),
-            error: None,
-        }
-    }
-
-    /// What the generator found, if it is what failed; empty if protoc or the file system did.
-    #[must_use]
-    pub fn diagnostics(&self) -> &[Diagnostic] {
-        self.error.as_ref().map_or(&[], Error::diagnostics)
-    }
-}
-
-impl From<Error> for BuildError {
-    fn from(error: Error) -> BuildError {
-        BuildError {
-            text: error.to_string(),
-            error: Some(error),
-        }
-    }
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for BuildError {}
 
 #[cfg(test)]
 mod tests {

@@ -20,11 +20,13 @@
 //! |---|---|
 //! | [`compile_protos`], [`Builder`] | for build scripts: run protoc, generate, write |
 //! | [`Protoc`] | where protoc comes from; this crate carries one (feature `vendored-protoc`, on by default) |
+//! | [`service_generator`] | services alone, for those who call prost-build themselves |
 //! | [`generate`] | the generator itself: a request's bytes to files, or to [`Diagnostic`]s |
 //! | [`run_plugin`] | the plugin's main function |
 //!
 //! The code refers to nothing but the runtime crate (`::micro_runtime`), which re-exports what it needs.
 
+mod build_error;
 mod builder;
 mod descriptor;
 mod diagnostic;
@@ -34,7 +36,8 @@ mod parameters;
 mod plugin;
 mod protoc;
 
-pub use builder::{BuildError, Builder, Report, compile_protos};
+pub use build_error::BuildError;
+pub use builder::{Builder, Report, compile_protos, service_generator};
 pub use diagnostic::{Diagnostic, Error};
 pub use generate::{Generated, GeneratedFile, generate};
 pub use plugin::run_plugin;

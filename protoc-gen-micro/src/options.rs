@@ -17,7 +17,7 @@ pub(crate) struct Options {
     pub(crate) extern_path: Vec<(String, String)>,
     /// The extern paths whose messages have our JSON mapping.
     pub(crate) extern_json: Vec<String>,
-    /// Packages that get no file.
+    /// Packages that get no file, and neither do those below them.
     pub(crate) exclude_package: Vec<String>,
     /// Where files go.
     pub(crate) layout: Layout,

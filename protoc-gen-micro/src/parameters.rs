@@ -59,7 +59,7 @@ const PARAMETERS: &[(&str, Setter, &str)] = &[
     (
         "exclude_package",
         Setter::Text(|o, v| o.exclude_package.push(v)),
-        "write no file for a package",
+        "exclude_package=a.b: write no file for a package, and those below it",
     ),
     (
         "layout",
@@ -79,7 +79,7 @@ const PARAMETERS: &[(&str, Setter, &str)] = &[
     (
         "file_descriptor_set",
         Setter::Flag(|o, v| o.file_descriptor_set = v),
-        "write the descriptors of each package as a constant",
+        "write the descriptors of each package and its imports as a constant",
     ),
     (
         "runtime_path",

@@ -8,7 +8,7 @@ use std::{env, fs};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::builder::BuildError;
+use crate::build_error::BuildError;
 use crate::descriptor::RawFileSet;
 
 /// Where protoc comes from.
@@ -154,22 +154,63 @@ fn run(
             found.origin
         ))
     })?;
-    if !output.status.success() {
-        return Err(refused(&output));
+    let set = fs::read(&set);
+    match set {
+        Ok(set) if output.status.success() => Ok(set),
+        _ => Err(refused(found, &output)),
     }
-    fs::read(&set)
-        .map_err(|error| BuildError::new(format!("cannot read what protoc wrote: {error}")))
 }
 
-/// protoc's own words: they name file, line and column already.
-fn refused(output: &Output) -> BuildError {
+/// protoc's own words, which name file, line and column already, and what its version has to do with them.
+fn refused(found: &Found, output: &Output) -> BuildError {
     let text = String::from_utf8_lossy(&output.stderr);
     let text = text.trim();
-    BuildError::new(if text.is_empty() {
-        format!("protoc failed with {}", output.status)
-    } else {
-        text.to_owned()
-    })
+    let Found {
+        program, origin, ..
+    } = found;
+    let program = program.display();
+    let version = Command::new(&found.program).arg("--version").output();
+    let version = version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    let version = version.unwrap_or_default();
+    let Some(number) = version.strip_prefix("libprotoc ") else {
+        let said = if text.is_empty() { "nothing" } else { text };
+        return BuildError::new(format!(
+            "{program} (from {origin}) is no protoc: it ended with {} and said {said}\n{WAYS_OUT}",
+            output.status
+        ));
+    };
+    let mut message = match text {
+        "" => format!(
+            "protoc ({program}) ended with {} and wrote no descriptors",
+            output.status
+        ),
+        text => text.to_owned(),
+    };
+    if let Some(needed) = too_old(number, text) {
+        message.push_str(&format!(
+            "\nthis is protoc {number} ({program}, from {origin}), and {needed}\n{WAYS_OUT}"
+        ));
+    }
+    BuildError::new(message)
+}
+
+/// What a newer protoc knows, if this version does not and complains of it.
+fn too_old(version: &str, complaint: &str) -> Option<&'static str> {
+    // From 21 on the leading 3 was dropped: first from the releases' names, later from what `--version` says.
+    let version = version.strip_prefix("3.").unwrap_or(version);
+    let major: u32 = version.split('.').next()?.parse().ok()?;
+    let says = |word: &str| complaint.contains(word);
+    if says("optional") && major < 15 {
+        return Some("`optional` in proto3 needs 3.15 or later");
+    }
+    // Before 27 a protoc did not know the word, and took the file for one without a syntax.
+    let no_syntax = says("No syntax specified") && says("Expected top-level statement");
+    let editions = says("dition") || no_syntax;
+    match major {
+        ..27 if editions => Some("editions need 27 (2023) or 32 (2024) or later"),
+        ..32 if editions => Some("edition 2024 needs 32 or later"),
+        _ => None,
+    }
 }
 
 fn joined(option: &str, path: &Path) -> OsString {
@@ -254,6 +295,37 @@ mod tests {
             "cannot find protoc: PROTOC is not set, and there is none on the search path\n{WAYS_OUT}"
         );
         assert_eq!(error, Some(expected));
+    }
+
+    #[test]
+    fn an_old_protoc_is_told_from_a_wrong_file() {
+        let optional = "a.proto: This file contains proto3 optional fields, but \
+                        --experimental_allow_proto3_optional was not set.";
+        let no_syntax = "[libprotobuf WARNING google/protobuf/compiler/parser.cc:646] No syntax specified for \
+                         the proto file: a.proto.\na.proto:1:1: Expected top-level statement (e.g. \"message\").";
+        let edition = "a.proto:1:11: Unknown edition \"2024\".";
+        let typing = "a.proto:3:29: Expected field number.";
+        let (since_15, since_32) = (
+            Some("`optional` in proto3 needs 3.15 or later"),
+            Some("edition 2024 needs 32 or later"),
+        );
+        let since_27 = Some("editions need 27 (2023) or 32 (2024) or later");
+        for (version, complaint, expected) in [
+            ("3.12.4", optional, since_15),
+            ("3.12.4", typing, None),
+            ("3.21.12", optional, None),
+            ("3.21.12", no_syntax, since_27),
+            ("25.1", no_syntax, since_27),
+            ("29.3", edition, since_32),
+            ("36.2", edition, None),
+            ("unknown", optional, None),
+        ] {
+            assert_eq!(
+                too_old(version, complaint),
+                expected,
+                "{version}: {complaint}"
+            );
+        }
     }
 
     #[test]

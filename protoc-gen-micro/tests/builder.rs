@@ -169,6 +169,139 @@ fn a_missing_protoc_names_the_ways_out() -> TestResult {
     Ok(())
 }
 
+/// A program that answers as this script says.
+#[cfg(unix)]
+fn program(folder: &Path, script: &str) -> std::io::Result<std::path::PathBuf> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let path = folder.join("program");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+#[cfg(unix)]
+fn refusal_by(script: &str) -> Result<(String, String), Box<dyn std::error::Error>> {
+    let folder = protos(&[("hello.proto", HELLO)])?;
+    let program = program(folder.path(), script)?;
+    let error = builder(folder.path())
+        .files(["hello.proto"])
+        .protoc(Protoc::Path(program.clone()))
+        .compile();
+    let error = error.err().ok_or("it was compiled")?.to_string();
+    Ok((program.display().to_string(), error))
+}
+
+#[cfg(unix)]
+#[test]
+fn a_program_that_is_no_protoc_is_named() -> TestResult {
+    let (program, error) = refusal_by("echo 'unknown option' >&2; exit 3")?;
+    let expected = format!(
+        "{program} (from Protoc::Path) is no protoc: it ended with exit status: 3 and said unknown option\n"
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    assert!(error.contains("`Protoc::DescriptorSet`"), "{error}");
+    let (program, error) = refusal_by("exit 0")?;
+    let expected = format!(
+        "{program} (from Protoc::Path) is no protoc: it ended with exit status: 0 and said nothing\n"
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_protoc_that_is_too_old_is_told() -> TestResult {
+    let complaint = "hello.proto: This file contains proto3 optional fields, but \
+                     --experimental_allow_proto3_optional was not set.";
+    let script = format!(
+        "[ \"$1\" = --version ] && exec echo 'libprotoc 3.12.4'\necho '{complaint}' >&2; exit 1"
+    );
+    let (program, error) = refusal_by(&script)?;
+    let expected = format!(
+        "{complaint}\nthis is protoc 3.12.4 ({program}, from Protoc::Path), and `optional` in proto3 needs 3.15 \
+         or later\n"
+    );
+    assert!(error.starts_with(&expected), "{error}");
+    assert!(error.contains("`vendored-protoc`"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn services_alone_for_a_prost_build_call_of_ones_own() -> TestResult {
+    let kinds = r#"
+        syntax = "proto3";
+        package shop.v1;
+        import "hello.proto";
+        import "google/protobuf/empty.proto";
+        import "google/protobuf/wrappers.proto";
+        // Orders.
+        service Orders {
+            // Places one.
+            rpc Place(Order) returns (google.protobuf.Empty) {
+                option idempotency_level = IDEMPOTENT;
+            }
+            rpc Watch(.Request) returns (stream Order.Line);
+            rpc Check(google.protobuf.BoolValue) returns (google.protobuf.StringValue);
+        }
+        message Order { message Line {} }
+    "#;
+    let folder = protos(&[("hello.proto", HELLO), ("shop.proto", kinds)])?;
+    let generate = |generator| -> Result<String, Box<dyn std::error::Error>> {
+        prost_build::Config::new()
+            .protoc_executable(protoc_bin_vendored::protoc_bin_path()?)
+            .out_dir(folder.path())
+            .service_generator(generator)
+            .compile_protos(
+                &["hello.proto", "shop.proto"],
+                &[folder.path(), &protoc_bin_vendored::include_path()?],
+            )?;
+        let text = fs::read_to_string(folder.path().join("shop.v1.rs"))?;
+        syn::parse_file(&text)?;
+        Ok(text)
+    };
+    let text = generate(protoc_gen_micro::service_generator())?;
+    for expected in [
+        "/// Places one.\n        fn place(",
+        "pub static PLACE: Method<super::Order, ()>",
+        ".idempotency(Idempotency::Idempotent)",
+        "pub static WATCH: Method<super::super::super::Request, super::order::Line>",
+        "pub static CHECK: Method<bool, ::prost::alloc::string::String>",
+        "pub use __orders_exports::*;",
+        "pub use super::__orders::{",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let client = Builder::new().server(false).runtime_path("crate::runtime");
+    let text = generate(client.service_generator()?)?;
+    assert!(!text.contains("OrdersHandler"), "{text}");
+    assert!(
+        text.contains("use crate::runtime::{Call, Client};"),
+        "{text}"
+    );
+
+    let error = Builder::new().runtime_path("no path").service_generator();
+    let error = error.err().ok_or("it was taken")?.to_string();
+    assert!(error.contains("no path"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn what_a_prost_build_call_cannot_be_told_the_compiler_is() -> TestResult {
+    let twice = "syntax = \"proto3\"; service S { rpc GetFoo(M) returns (M); rpc get_foo(M) returns (M); } message M {}";
+    let folder = protos(&[("twice.proto", twice)])?;
+    prost_build::Config::new()
+        .protoc_executable(protoc_bin_vendored::protoc_bin_path()?)
+        .out_dir(folder.path())
+        .service_generator(protoc_gen_micro::service_generator())
+        .compile_protos(&["twice.proto"], &[folder.path()])?;
+    let text = fs::read_to_string(folder.path().join("_.rs"))?;
+    let expected = r#""protoc-gen-micro: service \"S\": more than one of its methods becomes \"get_foo\"; rename one""#;
+    assert!(text.contains("::core::compile_error!("), "{text}");
+    assert!(text.contains(expected), "{text}");
+    Ok(())
+}
+
 #[test]
 fn a_descriptor_set_needs_no_protoc() -> TestResult {
     let folder = protos(&[("hello.proto", HELLO)])?;
@@ -216,6 +349,81 @@ fn prost_build_itself_can_be_set() -> TestResult {
         generated.contains("impl ::micro_runtime::prost::Name for Request"),
         "{generated}"
     );
+    Ok(())
+}
+
+#[test]
+fn packages_are_left_out_with_those_below_them() -> TestResult {
+    let shop = |package: &str, import: &str| {
+        format!("syntax = \"proto3\"; package {package}; {import} message M {{}}")
+    };
+    let folder = protos(&[
+        (
+            "a.proto",
+            &shop("shop", "import \"b.proto\"; import \"c.proto\";"),
+        ),
+        ("b.proto", &shop("shop.money.v1", "")),
+        ("c.proto", &shop("shop.moneys", "")),
+    ])?;
+    for package in ["shop.money", ".shop.money", "shop.money.v1"] {
+        let report = builder(folder.path())
+            .files(["a.proto", "b.proto", "c.proto"])
+            .exclude_package(package)
+            .compile()?;
+        let names = report.files.iter().filter_map(|path| path.file_name());
+        let names: Vec<_> = names.collect();
+        assert_eq!(
+            names,
+            ["_micro.rs", "shop.moneys.rs", "shop.rs"],
+            "{package}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn each_packages_descriptors_hold_all_that_it_imports() -> TestResult {
+    use prost::Message as _;
+
+    let top =
+        "syntax = \"proto3\"; package top; import \"middle.proto\"; message T { middle.M m = 1; }";
+    let middle = "syntax = \"proto3\"; package middle; import public \"bottom.proto\"; import \"google/protobuf/any.proto\"; message M {}";
+    let bottom = "syntax = \"proto3\"; package bottom; message B {}";
+    let folder = protos(&[
+        ("top.proto", top),
+        ("middle.proto", middle),
+        ("bottom.proto", bottom),
+    ])?;
+    builder(folder.path())
+        .files(["top.proto", "bottom.proto"])
+        .file_descriptor_set(true)
+        .compile()?;
+    let descriptors = |name: &str| -> Result<Vec<String>, Box<dyn std::error::Error>> {
+        let text = fs::read_to_string(folder.path().join("out").join(name))?;
+        let file = syn::parse_file(&text)?;
+        let bytes = file.items.iter().find_map(|item| match item {
+            syn::Item::Const(item) if item.ident == "FILE_DESCRIPTOR_SET" => match &*item.expr {
+                syn::Expr::Lit(syn::ExprLit {
+                    lit: syn::Lit::ByteStr(bytes),
+                    ..
+                }) => Some(bytes.value()),
+                _ => None,
+            },
+            _ => None,
+        });
+        let set = prost_types::FileDescriptorSet::decode(bytes.ok_or("it has none")?.as_slice())?;
+        Ok(set.file.iter().map(|file| file.name().to_owned()).collect())
+    };
+    assert_eq!(
+        descriptors("top.rs")?,
+        [
+            "bottom.proto",
+            "google/protobuf/any.proto",
+            "middle.proto",
+            "top.proto"
+        ]
+    );
+    assert_eq!(descriptors("bottom.rs")?, ["bottom.proto"]);
     Ok(())
 }
 

@@ -64,6 +64,18 @@ pub mod golden {
         //! With `google.api.http`.
         include!("goldens/http/golden.http.rs");
     }
+    pub mod deprecated {
+        //! What should not be used any more.
+        include!("goldens/deprecated/golden.deprecated.rs");
+    }
+    pub mod gone {
+        //! In a file that is deprecated.
+        include!("goldens/deprecated/golden.gone.rs");
+    }
+    pub mod user {
+        //! Refers to it.
+        include!("goldens/deprecated/golden.user.rs");
+    }
     pub mod options {
         //! With options.
         include!("goldens/options/golden.options.rs");

@@ -58,7 +58,15 @@ const CASES: &[Case] = &[
         &["a/one.proto", "a/two.proto", "b/other.proto", "top.proto"],
         "include_file",
     ),
-    case("proto2", &["proto2.proto"], ""),
+    Case {
+        name: "proto2",
+        files: &["proto2.proto"],
+        parameter: "",
+        warnings: &[
+            "proto2.proto:19: extensions are ignored (reading skips them): the range of Legacy_ (line 19); extra of \
+             Legacy_ (line 28)",
+        ],
+    },
     case("ext", &["ext.proto", "plain.proto"], ""),
     Case {
         name: "elsewhere",
@@ -90,6 +98,11 @@ const CASES: &[Case] = &[
         "empty",
         &["empty.proto", "blank.proto"],
         "layout=nested,include_file=all.rs,default_package_filename=root",
+    ),
+    case(
+        "deprecated",
+        &["deprecated.proto", "gone.proto", "user.proto"],
+        "",
     ),
     Case {
         name: "http",

@@ -6,10 +6,13 @@
 use std::path::PathBuf;
 
 /// Every message that the suite asks for, and its own protocol.
-const FILES: [&str; 3] = [
+const FILES: [&str; 6] = [
     "conformance/conformance.proto",
+    "google/protobuf/test_messages_edition2023.proto",
     "google/protobuf/test_messages_proto2.proto",
+    "google/protobuf/test_messages_proto2_editions.proto",
     "google/protobuf/test_messages_proto3.proto",
+    "google/protobuf/test_messages_proto3_editions.proto",
 ];
 
 fn main() -> Result<(), protoc_gen_micro::BuildError> {

@@ -4,10 +4,16 @@ mod proto {
     micro_runtime::include_proto!();
 }
 
+/// The same messages, over well-known types that were compiled from their protos like any others.
+mod own {
+    include!(concat!(env!("OUT_DIR"), "/own/_micro.rs"));
+}
+
 use std::fmt::Debug;
 
 use micro_runtime::json::{JsonMessage, Options, TypeRegistry};
 use micro_runtime::prost::Message;
+use own::json_test::v1 as own_v1;
 use proto::json_test::v1;
 
 /// Message, verdict (`ok` or `error`), JSON, canonical JSON, and protobuf in hex, with tabs between them. Python's
@@ -16,6 +22,7 @@ const VECTORS: &str = include_str!("../vectors/json.tsv");
 
 struct Vector<'v> {
     line: usize,
+    message: &'v str,
     verdict: &'v str,
     json: &'v str,
     canonical: &'v str,
@@ -28,9 +35,19 @@ fn options() -> Options {
     Options::new().types(types)
 }
 
+/// The same for messages over well-known types of their own.
+fn own_options() -> Options {
+    let mut types = TypeRegistry::new();
+    own::google::protobuf::register_types(&mut types);
+    own_v1::register_types(&mut types);
+    Options::new().types(types)
+}
+
 /// What is wrong with a vector, if anything is.
-fn check<M: JsonMessage + Message + PartialEq + Debug>(vector: &Vector<'_>) -> Result<(), String> {
-    let options = options();
+fn check<M: JsonMessage + Message + PartialEq + Debug>(
+    vector: &Vector<'_>,
+    options: &Options,
+) -> Result<(), String> {
     let message: M = match (options.from_str(vector.json), vector.verdict) {
         (Ok(message), "ok") => message,
         (Ok(message), _) => return Err(format!("was read as {message:?}")),
@@ -79,8 +96,23 @@ fn unhex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-#[test]
-fn vectors() {
+/// Checks a vector with the message of that name among the messages of a module.
+macro_rules! check {
+    ($module:ident, $vector:expr, $options:expr, [$($name:ident)*]) => {
+        match $vector.message {
+            $(stringify!($name) => check::<$module::$name>($vector, $options),)*
+            other => panic!("line {}: no message {other}", $vector.line),
+        }
+    };
+    ($module:ident, $vector:expr, $options:expr) => {
+        check!($module, $vector, $options, [
+            Scalars Optionals Lists Maps Oneofs WellKnown Tree None Names Vec Order
+        ])
+    };
+}
+
+/// Checks all vectors.
+fn check_all(check: impl Fn(&Vector<'_>) -> Result<(), String>) {
     let mut wrong = Vec::new();
     let mut count = 0;
     for (index, line) in VECTORS.lines().enumerate() {
@@ -97,27 +129,14 @@ fn vectors() {
         };
         let vector = Vector {
             line: index + 1,
+            message,
             verdict,
             json,
             canonical,
             binary: unhex(binary),
         };
-        let result = match message {
-            "Scalars" => check::<v1::Scalars>(&vector),
-            "Optionals" => check::<v1::Optionals>(&vector),
-            "Lists" => check::<v1::Lists>(&vector),
-            "Maps" => check::<v1::Maps>(&vector),
-            "Oneofs" => check::<v1::Oneofs>(&vector),
-            "WellKnown" => check::<v1::WellKnown>(&vector),
-            "Tree" => check::<v1::Tree>(&vector),
-            "None" => check::<v1::None>(&vector),
-            "Names" => check::<v1::Names>(&vector),
-            "Vec" => check::<v1::Vec>(&vector),
-            "Order" => check::<v1::Order>(&vector),
-            other => panic!("line {}: no message {other}", vector.line),
-        };
         count += 1;
-        if let Err(what) = result {
+        if let Err(what) = check(&vector) {
             wrong.push(format!("line {}: {message} {json} {what}", vector.line));
         }
     }
@@ -126,5 +145,30 @@ fn vectors() {
         "{} of {count} vectors:\n{}",
         wrong.len(),
         wrong.join("\n")
+    );
+}
+
+#[test]
+fn vectors() {
+    let options = options();
+    check_all(|vector| check!(v1, vector, &options));
+}
+
+#[test]
+fn vectors_over_compiled_well_known_types() {
+    let options = own_options();
+    check_all(|vector| check!(own_v1, vector, &options));
+}
+
+#[test]
+fn what_is_skipped_is_utf8_too() {
+    let json = b"{\"unknown\":\"\xff\",\"name\":\"\"}";
+    let error = options().from_slice::<v1::Tree>(json).unwrap_err();
+    assert!(error.is_syntax(), "{error}");
+    assert!(options().from_slice::<v1::Tree>(&[0xff]).is_err());
+    assert!(
+        options()
+            .from_slice::<v1::Tree>(&[0xef, 0xbb, 0xbf, b'{', b'}'])
+            .is_err()
     );
 }

@@ -389,8 +389,21 @@ fn read_anything(json: &[u8]) {
     read::<Any>(json);
 }
 
+/// `PROPTEST_CASES` cases, or 64 if that is not set.
+fn config() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: match std::env::var_os("PROPTEST_CASES") {
+            Some(_) => config.cases,
+            None => 64,
+        },
+        failure_persistence: None,
+        ..config
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn scalars_there_and_back(message in scalars(), options in all_options()) {

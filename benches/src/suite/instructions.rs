@@ -150,7 +150,7 @@ fn of_client(client: Client, calls: u64, options: &Options, file: &Path) -> Resu
 }
 
 /// The instructions that a profile holds.
-fn total(file: &Path) -> Result<u64> {
+pub(super) fn total(file: &Path) -> Result<u64> {
     let text = fs::read_to_string(file)
         .map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
     parse(&text).ok_or_else(|| format!("expected a line totals: in {}", file.display()).into())

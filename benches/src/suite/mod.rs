@@ -4,6 +4,7 @@ pub(crate) mod allocations;
 pub(crate) mod clients;
 pub(crate) mod cpu;
 pub(crate) mod instructions;
+pub(crate) mod json;
 pub(crate) mod parallel;
 
 use std::net::SocketAddr;
@@ -149,7 +150,8 @@ pub(crate) fn all() -> Result<()> {
         ..defaults()?
     })?;
     parallel::run(&defaults()?)?;
-    clients::run(&defaults()?)
+    clients::run(&defaults()?)?;
+    json::run(&defaults()?)
 }
 
 /// Everything for a moment, without h2load and valgrind.
@@ -176,6 +178,7 @@ pub(crate) fn smoke() -> Result<()> {
         calls: 200,
         no_pin: true,
     })?;
+    json::smoke()?;
     println!("\nsmoke: every answer was right; the numbers above mean nothing");
     Ok(())
 }

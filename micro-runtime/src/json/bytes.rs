@@ -17,13 +17,11 @@ const READ_URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, L
 
 /// Reads base64 of either alphabet.
 pub(super) fn decode(text: &str) -> Result<Vec<u8>> {
-    let engine = if text.contains(['-', '_']) {
-        READ_URL_SAFE
-    } else {
-        READ_STANDARD
-    };
-    engine
+    // What another implementation wrote is of the standard alphabet; the other one is tried where that fails, which
+    // costs less than to look for it first.
+    READ_STANDARD
         .decode(text)
+        .or_else(|_| READ_URL_SAFE.decode(text))
         .map_err(|_| JsonError::data(format_args!("expected base64, found {:?}", excerpt(text))))
 }
 

@@ -1,6 +1,7 @@
 //! What is wrong with a JSON text, or with a message that has none.
 
 use std::fmt;
+use std::str::Utf8Error;
 
 /// What reading and writing JSON returns.
 pub type Result<T, E = JsonError> = std::result::Result<T, E>;
@@ -88,6 +89,23 @@ impl JsonError {
             format!("expected JSON, found a mistake in it: {text}"),
         );
         this.0.position = position;
+        this
+    }
+
+    /// The text is not even text. The place is that of the first byte that is wrong.
+    #[cold]
+    pub(super) fn not_utf8(json: &[u8], error: Utf8Error) -> JsonError {
+        let before = json.get(..error.valid_up_to()).unwrap_or_default();
+        let line_start = before
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
+        let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let mut this = JsonError::new(
+            Kind::Syntax,
+            String::from("expected JSON, found a mistake in it: a byte that is not UTF-8"),
+        );
+        this.0.position = Some((line, before.len() - line_start + 1));
         this
     }
 
@@ -236,6 +254,18 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "items[3].labels[\"a \\\"b\\\"\"].x: expected a bool, found null"
+        );
+    }
+
+    #[test]
+    fn places_what_is_no_text() {
+        let json = [b"{\n \"a\": \"".as_slice(), &[0xff], b"\"}"].concat();
+        let error = JsonError::not_utf8(&json, str::from_utf8(&json).unwrap_err());
+        assert!(error.is_syntax());
+        assert_eq!((error.line(), error.column()), (Some(2), Some(8)));
+        assert_eq!(
+            error.to_string(),
+            "expected JSON, found a mistake in it: a byte that is not UTF-8 (line 2, column 8)"
         );
     }
 

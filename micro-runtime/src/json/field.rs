@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use super::error::{JsonError, Result};
 use super::message::{JsonEnum, JsonMessage, Parsed};
 use super::number;
+use super::options::Options;
 use super::reader::{JsonReader, expected};
 use super::source::Token;
 use super::writer::JsonWriter;
@@ -25,6 +26,13 @@ impl<E> fmt::Debug for Enum<E> {
 
 /// A single value, of the kind `K` ([`Plain`] or [`Enum`]): implemented by scalars, messages, and `i32` for enums.
 pub trait Element<K>: Sized {
+    /// Whether the value is a single token, never a list or an object.
+    #[doc(hidden)]
+    const TOKEN: bool;
+
+    #[doc(hidden)]
+    fn from_token(token: &mut Token<'_>, options: &Options) -> Result<Parsed<Self>>;
+
     #[doc(hidden)]
     fn read(r: &mut JsonReader<'_>) -> Result<Parsed<Self>>;
 
@@ -49,6 +57,13 @@ pub trait Field<K> {
 // ===== Elements =====
 
 impl<M: JsonMessage> Element<Plain> for M {
+    const TOKEN: bool = M::TOKEN;
+
+    #[inline]
+    fn from_token(token: &mut Token<'_>, _: &Options) -> Result<Parsed<M>> {
+        M::from_token(token)
+    }
+
     fn read(r: &mut JsonReader<'_>) -> Result<Parsed<M>> {
         M::read_value(r)
     }
@@ -63,22 +78,26 @@ impl<M: JsonMessage> Element<Plain> for M {
 }
 
 impl<E: JsonEnum> Element<Enum<E>> for i32 {
-    fn read(r: &mut JsonReader<'_>) -> Result<Parsed<i32>> {
-        let rejects_unknown = r.options().reject_unknown_fields;
-        let token = r.scalar()?;
-        match &token {
+    const TOKEN: bool = true;
+
+    fn from_token(token: &mut Token<'_>, options: &Options) -> Result<Parsed<i32>> {
+        match &*token {
             Token::Null if E::NULL => Ok(Parsed::Value(0)),
             Token::Null => Ok(Parsed::Null),
             Token::Text(name) => match E::number(name).or_else(|| number::quoted(name)) {
                 Some(number) => Ok(Parsed::Value(number)),
-                None if rejects_unknown => Err(not_a_value::<E>(&token)),
+                None if options.reject_unknown_fields => Err(not_a_value::<E>(token)),
                 None => Ok(Parsed::Unknown),
             },
             Token::Unsigned(_) | Token::Signed(_) | Token::Float(_) | Token::Decimal(_) => {
-                number::integer(&token).map(Parsed::Value)
+                number::integer(token).map(Parsed::Value)
             }
-            Token::Bool(_) | Token::List | Token::Object => Err(not_a_value::<E>(&token)),
+            Token::Bool(_) | Token::List | Token::Object => Err(not_a_value::<E>(token)),
         }
+    }
+
+    fn read(r: &mut JsonReader<'_>) -> Result<Parsed<i32>> {
+        r.token(<i32 as Element<Enum<E>>>::from_token)
     }
 
     fn write(&self, w: &mut JsonWriter<'_>) -> Result<()> {
@@ -87,7 +106,7 @@ impl<E: JsonEnum> Element<Enum<E>> for i32 {
         }
         match E::name(*self) {
             Some(name) if !w.options().enums_as_numbers => w.string(name),
-            _ => w.signed(i64::from(*self)),
+            _ => w.int32(*self),
         }
     }
 
@@ -164,17 +183,12 @@ impl<K, T: Element<K>> Field<K> for Option<T> {
 
 impl<K, T: Element<K>> Field<K> for Vec<T> {
     fn merge(&mut self, r: &mut JsonReader<'_>) -> Result<()> {
-        r.list(&mut |r| {
-            match T::read(r)? {
-                Parsed::Value(value) => self.push(value),
-                Parsed::Unknown => {}
-                Parsed::Null => {
-                    return Err(JsonError::data("expected a value, found null in a list"));
-                }
-            }
-            Ok(())
-        })
-        .map(|_| ())
+        let read = if T::TOKEN {
+            r.tokens(|token, options| push(self, T::from_token(token, options)?))
+        } else {
+            r.list(&mut |r| push(self, T::read(r)?))
+        };
+        read.map(|_| ())
     }
 
     fn write(&self, json_name: &str, proto_name: &str, w: &mut JsonWriter<'_>) -> Result<()> {
@@ -190,4 +204,14 @@ impl<K, T: Element<K>> Field<K> for Vec<T> {
             Ok(())
         })
     }
+}
+
+#[inline]
+fn push<T>(list: &mut Vec<T>, element: Parsed<T>) -> Result<()> {
+    match element {
+        Parsed::Value(value) => list.push(value),
+        Parsed::Unknown => {}
+        Parsed::Null => return Err(JsonError::data("expected a value, found null in a list")),
+    }
+    Ok(())
 }

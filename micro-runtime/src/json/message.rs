@@ -1,7 +1,8 @@
 //! What generated code implements: [`JsonMessage`] for messages, [`JsonEnum`] for enums.
 
 use super::error::Result;
-use super::reader::JsonReader;
+use super::reader::{JsonReader, expected};
+use super::source::Token;
 use super::writer::JsonWriter;
 
 /// A message with a JSON form; generated code implements it.
@@ -73,6 +74,16 @@ pub trait JsonMessage: Default {
     fn read_value(r: &mut JsonReader<'_>) -> Result<Parsed<Self>> {
         let mut message = Self::default();
         Ok(r.message(Self::NAME, &mut message)?.map(|()| message))
+    }
+
+    /// Whether values of the type are single tokens, never lists or objects: then [`JsonMessage::from_token`] reads
+    /// them.
+    #[doc(hidden)]
+    const TOKEN: bool = false;
+
+    #[doc(hidden)]
+    fn from_token(token: &mut Token<'_>) -> Result<Parsed<Self>> {
+        Err(expected("an object", token))
     }
 
     /// Whether a field of this type that has no presence would be left out.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::error::{JsonError, Result, excerpt};
 use super::message::Parsed;
-use super::reader::{JsonReader, expected};
+use super::reader::expected;
 use super::source::Token;
 
 /// Digits that a 64-bit integer has at most; what has more is out of range.
@@ -33,22 +33,18 @@ impl Integer for u64 {
     const EXPECTED: &'static str = "an unsigned 64-bit integer";
 }
 
-/// Reads an integer, in quotes or not.
-pub(super) fn read_integer<I: Integer>(r: &mut JsonReader<'_>) -> Result<Parsed<I>> {
-    let token = r.scalar();
-    // The usual cases by reference: to move the token right after it was written costs more than to parse a number,
-    // since the copy has to wait for the writes.
-    let value = match &token {
-        Ok(Token::Unsigned(value)) => I::try_from(*value).ok(),
-        Ok(Token::Text(text)) => parse_plain(text).and_then(|value| I::try_from(value).ok()),
+/// The integer of a token, in quotes or not.
+pub(super) fn integer_or_null<I: Integer>(token: &Token<'_>) -> Result<Parsed<I>> {
+    // The usual cases first.
+    let value = match token {
+        Token::Unsigned(value) => I::try_from(*value).ok(),
+        Token::Text(text) => parse_plain(text).and_then(|value| I::try_from(value).ok()),
+        Token::Null => return Ok(Parsed::Null),
         _ => None,
     };
     match value {
         Some(value) => Ok(Parsed::Value(value)),
-        None => match token? {
-            Token::Null => Ok(Parsed::Null),
-            token => integer(&token).map(Parsed::Value),
-        },
+        None => integer(token).map(Parsed::Value),
     }
 }
 
@@ -249,20 +245,11 @@ impl Float for f32 {
     }
 }
 
-/// Reads a floating-point number, in quotes or not.
-pub(super) fn read_float<F: Float>(r: &mut JsonReader<'_>) -> Result<Parsed<F>> {
-    let token = r.scalar();
-    // By reference, as in `read_integer`.
-    let value = match &token {
-        Ok(Token::Float(value)) => F::from_double(*value).filter(|value| value.is_finite()),
-        _ => None,
-    };
-    match value {
-        Some(value) => Ok(Parsed::Value(value)),
-        None => match token? {
-            Token::Null => Ok(Parsed::Null),
-            token => float(&token).map(Parsed::Value),
-        },
+/// The floating-point number of a token, in quotes or not.
+pub(super) fn float_or_null<F: Float>(token: &Token<'_>) -> Result<Parsed<F>> {
+    match token {
+        Token::Null => Ok(Parsed::Null),
+        token => float(token).map(Parsed::Value),
     }
 }
 

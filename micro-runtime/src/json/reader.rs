@@ -168,11 +168,9 @@ impl<'a> JsonReader<'a> {
         read: &mut dyn FnMut(&mut JsonReader<'_>) -> Result<()>,
     ) -> Result<()> {
         let scope = self.scope;
-        drive_once(
-            raw.get().as_bytes(),
-            self.source.is_exact(),
-            &mut |source| read(&mut JsonReader { source, scope }),
-        )
+        drive_once(raw.get(), self.source.is_exact(), &mut |source| {
+            read(&mut JsonReader { source, scope })
+        })
         .map_err(JsonError::without_position)
     }
 
@@ -191,7 +189,46 @@ impl<'a> JsonReader<'a> {
 
     /// Reads a value that is no container.
     pub(super) fn scalar(&mut self) -> Result<Token<'_>> {
-        self.source.read(None, None)
+        self.source.scalar()
+    }
+
+    /// Reads a value from the token that it is.
+    #[inline]
+    pub(super) fn token<T>(
+        &mut self,
+        read: impl FnOnce(&mut Token<'_>, &Options) -> Result<Parsed<T>>,
+    ) -> Result<Parsed<T>> {
+        let options = self.scope.options;
+        let mut outcome = self.source.scalar();
+        // By reference: to move the token right after it was written costs more than to parse a number, since the
+        // copy has to wait for the writes.
+        match &mut outcome {
+            Ok(token) => read(token, options),
+            Err(_) => outcome.map(|_| Parsed::Null),
+        }
+    }
+
+    /// Reads a list of values that are single tokens; `Null` if there is none.
+    pub(super) fn tokens(
+        &mut self,
+        mut element: impl FnMut(&mut Token<'_>, &Options) -> Result<()>,
+    ) -> Result<Parsed<()>> {
+        let options = self.scope.options;
+        let mut index = 0;
+        let token = self
+            .source
+            .scalars(&mut |token| match element(token, options) {
+                Ok(()) => {
+                    index += 1;
+                    Ok(())
+                }
+                Err(error) => Err(error.at_index(index)),
+            })?;
+        match token {
+            Token::List => Ok(Parsed::Value(())),
+            Token::Null => Ok(Parsed::Null),
+            token => Err(expected("a list", &token)),
+        }
     }
 
     /// Reads a list; `Null` if there is none.

@@ -1,5 +1,7 @@
 //! Scalars. As messages they are the wrappers of `google/protobuf/wrappers.proto`, which prost keeps as plain types.
 
+use std::mem;
+
 use super::bytes;
 use super::error::Result;
 use super::message::{JsonMessage, Merged, Parsed};
@@ -9,10 +11,11 @@ use super::source::Token;
 use super::writer::JsonWriter;
 
 macro_rules! scalar {
-    ($type:ty, $name:literal, |$r:ident| $read:expr, |$value:ident, $w:ident| $write:expr, $is_default:expr) => {
+    ($type:ty, $name:literal, |$token:ident| $read:expr, |$value:ident, $w:ident| $write:expr, $is_default:expr) => {
         impl JsonMessage for $type {
             const NAME: &'static str = concat!("google.protobuf.", $name);
             const SPECIAL: bool = true;
+            const TOKEN: bool = true;
 
             fn write_fields(&self, w: &mut JsonWriter<'_>) -> Result<()> {
                 w.required("value", "value", self)
@@ -31,7 +34,12 @@ macro_rules! scalar {
             }
 
             fn read_value(r: &mut JsonReader<'_>) -> Result<Parsed<$type>> {
-                let $r = r;
+                r.token(|token, _| <$type>::from_token(token))
+            }
+
+            #[inline]
+            fn from_token(token: &mut Token<'_>) -> Result<Parsed<$type>> {
+                let $token = token;
                 $read
             }
 
@@ -46,28 +54,28 @@ macro_rules! scalar {
 scalar!(
     i32,
     "Int32Value",
-    |r| number::read_integer(r),
-    |value, w| w.signed(i64::from(*value)),
+    |token| number::integer_or_null(token),
+    |value, w| w.int32(*value),
     |value| { *value == 0 }
 );
 scalar!(
     i64,
     "Int64Value",
-    |r| number::read_integer(r),
+    |token| number::integer_or_null(token),
     |value, w| w.quoted_signed(*value),
     |value| { *value == 0 }
 );
 scalar!(
     u32,
     "UInt32Value",
-    |r| number::read_integer(r),
-    |value, w| w.unsigned(u64::from(*value)),
+    |token| number::integer_or_null(token),
+    |value, w| w.uint32(*value),
     |value| { *value == 0 }
 );
 scalar!(
     u64,
     "UInt64Value",
-    |r| number::read_integer(r),
+    |token| number::integer_or_null(token),
     |value, w| w.quoted_unsigned(*value),
     |value| { *value == 0 }
 );
@@ -75,66 +83,66 @@ scalar!(
 scalar!(
     f32,
     "FloatValue",
-    |r| number::read_float(r),
+    |token| number::float_or_null(token),
     |value, w| w.float(*value),
     |value| value.to_bits() == 0
 );
 scalar!(
     f64,
     "DoubleValue",
-    |r| number::read_float(r),
+    |token| number::float_or_null(token),
     |value, w| w.double(*value),
     |value| { value.to_bits() == 0 }
 );
 scalar!(
     bool,
     "BoolValue",
-    |r| boolean(r),
+    |token| boolean(token),
     |value, w| w.bool(*value),
     |value| !*value
 );
 scalar!(
     String,
     "StringValue",
-    |r| text(r),
+    |token| text(token),
     |value, w| w.string(value),
     String::is_empty
 );
 scalar!(
     Vec<u8>,
     "BytesValue",
-    |r| binary(r),
+    |token| binary(token),
     |value, w| w.bytes(value),
     Vec::is_empty
 );
 scalar!(
     ::bytes::Bytes,
     "BytesValue",
-    |r| Ok(binary(r)?.map(Into::into)),
+    |token| Ok(binary(token)?.map(Into::into)),
     |value, w| w.bytes(value),
     ::bytes::Bytes::is_empty
 );
 
-fn boolean(r: &mut JsonReader<'_>) -> Result<Parsed<bool>> {
-    match r.scalar()? {
-        Token::Bool(value) => Ok(Parsed::Value(value)),
+fn boolean(token: &Token<'_>) -> Result<Parsed<bool>> {
+    match token {
+        Token::Bool(value) => Ok(Parsed::Value(*value)),
         Token::Null => Ok(Parsed::Null),
-        token => Err(expected("true or false", &token)),
+        token => Err(expected("true or false", token)),
     }
 }
 
-fn text(r: &mut JsonReader<'_>) -> Result<Parsed<String>> {
-    match r.scalar()? {
-        Token::Text(text) => Ok(Parsed::Value(text.into_owned())),
+fn text(token: &mut Token<'_>) -> Result<Parsed<String>> {
+    match token {
+        Token::Text(text) => Ok(Parsed::Value(mem::take(text).into_owned())),
         Token::Null => Ok(Parsed::Null),
-        token => Err(expected("a string", &token)),
+        token => Err(expected("a string", token)),
     }
 }
 
-fn binary(r: &mut JsonReader<'_>) -> Result<Parsed<Vec<u8>>> {
-    match r.scalar()? {
-        Token::Text(text) => bytes::decode(&text).map(Parsed::Value),
+fn binary(token: &Token<'_>) -> Result<Parsed<Vec<u8>>> {
+    match token {
+        Token::Text(text) => bytes::decode(text).map(Parsed::Value),
         Token::Null => Ok(Parsed::Null),
-        token => Err(expected("a string of base64", &token)),
+        token => Err(expected("a string of base64", token)),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! serde hands containers out in call-backs that are generic over the caller. Were generated code to take part in
 //! that, every message would be compiled again for every type of reader. So this file alone is generic, is used for
-//! one type (a slice), and the rest of the module talks to [`Source`].
+//! one type (a `str`), and the rest of the module talks to [`Source`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,6 +21,9 @@ pub(super) type OnElement<'f> = dyn FnMut(&mut dyn Source) -> Result<()> + 'f;
 /// Called with each key of an object, and its value.
 pub(super) type OnMember<'f> = dyn FnMut(&str, &mut dyn Source) -> Result<()> + 'f;
 
+/// Called with each element of a list of scalars.
+pub(super) type OnToken<'f> = dyn FnMut(&mut Token<'_>) -> Result<()> + 'f;
+
 /// One value that is about to be read. What nobody reads is skipped.
 pub(super) trait Source {
     /// Reads the value. A list or object is handed out in parts; where no call-back is given it is skipped.
@@ -30,6 +33,13 @@ pub(super) trait Source {
         on_member: Option<&mut OnMember<'_>>,
     ) -> Result<Token<'_>>;
 
+    /// Reads a value that should be no container; one that is a container is skipped.
+    fn scalar(&mut self) -> Result<Token<'_>>;
+
+    /// Reads a list of values that should be no containers; those that are containers are skipped. For the many
+    /// numbers that a list may hold, this costs half of what [`Source::read`] does.
+    fn scalars(&mut self, on_token: &mut OnToken<'_>) -> Result<Token<'_>>;
+
     /// The text of the value.
     fn raw(&mut self) -> Result<&RawValue>;
 
@@ -37,9 +47,9 @@ pub(super) trait Source {
     fn is_exact(&self) -> bool;
 }
 
-/// A value, or the fact that it was a container.
+/// A value, or the fact that it was a container. Public as a part of hidden methods only.
 #[derive(Debug)]
-pub(super) enum Token<'s> {
+pub enum Token<'s> {
     Null,
     Bool(bool),
     /// A number without fraction or exponent.
@@ -61,15 +71,17 @@ pub(super) enum Token<'s> {
 /// not, the reader asks for the text ([`JsonError::inexact`]) and is called again from the start, with every number
 /// as text: serde_json can only give either.
 pub(super) fn drive(json: &[u8], read: &mut OnElement<'_>) -> Result<()> {
-    match drive_once(json, false, read) {
-        Err(error) if error.is_inexact() => drive_once(json, true, read),
+    // Once for the whole text, which costs less than once for each string.
+    let text = str::from_utf8(json).map_err(|error| JsonError::not_utf8(json, error))?;
+    match drive_once(text, false, read) {
+        Err(error) if error.is_inexact() => drive_once(text, true, read),
         result => result,
     }
 }
 
 /// As [`drive`], once. With `exact` every number that is read as a scalar comes as text.
-pub(super) fn drive_once(json: &[u8], exact: bool, read: &mut OnElement<'_>) -> Result<()> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
+pub(super) fn drive_once(text: &str, exact: bool, read: &mut OnElement<'_>) -> Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     // Its limit of 127 counts lists, too, so that a hundred messages in repeated fields would not pass. Ours counts
     // messages, and every list and object inside of a `Value`; skipping does not recurse.
     deserializer.disable_recursion_limit();
@@ -112,16 +124,37 @@ impl<'de, D: Deserializer<'de>> Source for Once<'de, D> {
         on_member: Option<&mut OnMember<'_>>,
     ) -> Result<Token<'_>> {
         let deserializer = self.deserializer.take().ok_or_else(read_twice)?;
-        if self.exact && on_element.is_none() && on_member.is_none() {
-            let raw: &RawValue =
-                serde::Deserialize::deserialize(deserializer).map_err(JsonError::syntax)?;
-            return exact_token(raw.get());
-        }
         let mut failure = None;
         let outcome = deserializer.deserialize_any(TokenVisitor {
             exact: self.exact,
             on_element,
             on_member,
+            failure: &mut failure,
+        });
+        settle(outcome, failure)
+    }
+
+    fn scalar(&mut self) -> Result<Token<'_>> {
+        let deserializer = self.deserializer.take().ok_or_else(read_twice)?;
+        if self.exact {
+            let mut failure = None;
+            let seed = ExactSeed {
+                failure: &mut failure,
+            };
+            let outcome = seed.deserialize(deserializer);
+            return settle(outcome, failure);
+        }
+        deserializer
+            .deserialize_any(ScalarVisitor)
+            .map_err(JsonError::syntax)
+    }
+
+    fn scalars(&mut self, on_token: &mut OnToken<'_>) -> Result<Token<'_>> {
+        let deserializer = self.deserializer.take().ok_or_else(read_twice)?;
+        let mut failure = None;
+        let outcome = deserializer.deserialize_any(ScalarsVisitor {
+            exact: self.exact,
+            on_token,
             failure: &mut failure,
         });
         settle(outcome, failure)
@@ -152,16 +185,9 @@ fn exact_token(text: &str) -> Result<Token<'_>> {
         Some(b'f') => Token::Bool(false),
         Some(b'[') => Token::List,
         Some(b'{') => Token::Object,
-        Some(b'"') => {
-            let mut failure = None;
-            let outcome = serde_json::Deserializer::from_str(text).deserialize_any(TokenVisitor {
-                exact: false,
-                on_element: None,
-                on_member: None,
-                failure: &mut failure,
-            });
-            settle(outcome, failure)?
-        }
+        Some(b'"') => serde_json::Deserializer::from_str(text)
+            .deserialize_any(ScalarVisitor)
+            .map_err(JsonError::syntax)?,
         _ => Token::Decimal(Cow::Borrowed(text)),
     })
 }
@@ -185,6 +211,14 @@ impl Source for Already<'_> {
         }
     }
 
+    fn scalar(&mut self) -> Result<Token<'_>> {
+        self.read(None, None)
+    }
+
+    fn scalars(&mut self, _: &mut OnToken<'_>) -> Result<Token<'_>> {
+        self.read(None, None)
+    }
+
     fn raw(&mut self) -> Result<&RawValue> {
         Err(JsonError::data(format_args!(
             "expected any other key, found {NUMBER_KEY:?}; serde_json keeps this key to itself"
@@ -201,6 +235,39 @@ impl Source for Already<'_> {
 /// What serde_json names a number's text, if another crate of the program turns `arbitrary_precision` on: then a
 /// number that is no plain integer comes as a map of this one key.
 const NUMBER_KEY: &str = "$serde_json::private::Number";
+
+/// The methods of a visitor that get a scalar; `$wrap` makes the visitor's value of a token.
+macro_rules! scalars {
+    ($wrap:expr) => {
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok($wrap(Token::Null))
+        }
+
+        fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+            Ok($wrap(Token::Bool(value)))
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+            Ok($wrap(Token::Unsigned(value)))
+        }
+
+        fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+            Ok($wrap(Token::Signed(value)))
+        }
+
+        fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+            Ok($wrap(Token::Float(value)))
+        }
+
+        fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+            Ok($wrap(Token::Text(Cow::Borrowed(text))))
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+            Ok($wrap(Token::Text(Cow::Owned(text.to_owned()))))
+        }
+    };
+}
 
 /// Reads a value by handing it out as a [`Source`], and skips it if it comes back unread.
 struct ValueSeed<'a, 'f> {
@@ -279,33 +346,7 @@ impl<'de> Visitor<'de> for NumberTextSeed {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(NumberText::Other(Token::Null))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(NumberText::Other(Token::Bool(value)))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(NumberText::Other(Token::Unsigned(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(NumberText::Other(Token::Signed(value)))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(NumberText::Other(Token::Float(value)))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(NumberText::Other(Token::Text(Cow::Borrowed(text))))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(NumberText::Other(Token::Text(Cow::Owned(text.to_owned()))))
-    }
+    scalars!(NumberText::Other);
 
     fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
         Ok(NumberText::Number(text))
@@ -322,6 +363,105 @@ impl<'de> Visitor<'de> for NumberTextSeed {
     }
 }
 
+/// Reads a scalar, and skips a container; a number comes as its text.
+struct ExactSeed<'a> {
+    failure: &'a mut Option<JsonError>,
+}
+
+impl<'de> DeserializeSeed<'de> for ExactSeed<'_> {
+    type Value = Token<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Token<'de>, D::Error> {
+        let raw: &'de RawValue = serde::Deserialize::deserialize(deserializer)?;
+        exact_token(raw.get()).map_err(|error| {
+            *self.failure = Some(error);
+            D::Error::custom("stopped")
+        })
+    }
+}
+
+/// Reads a scalar, and skips a container.
+struct ScalarVisitor;
+
+impl<'de> DeserializeSeed<'de> for ScalarVisitor {
+    type Value = Token<'de>;
+
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Token<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for ScalarVisitor {
+    type Value = Token<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    scalars!(std::convert::identity);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Token::List)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        if let Some(key) = members.next_key_seed(KeySeed)? {
+            if key == NUMBER_KEY {
+                if let NumberText::Number(text) = members.next_value_seed(NumberTextSeed)? {
+                    return Ok(Token::Decimal(Cow::Owned(text)));
+                }
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Token::Object)
+    }
+}
+
+/// Reads a list of scalars; anything else is read as a scalar, or skipped.
+struct ScalarsVisitor<'a, 'f> {
+    exact: bool,
+    on_token: &'a mut OnToken<'f>,
+    failure: &'a mut Option<JsonError>,
+}
+
+impl<'de> Visitor<'de> for ScalarsVisitor<'_, '_> {
+    type Value = Token<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    scalars!(std::convert::identity);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        loop {
+            let next = if self.exact {
+                elements.next_element_seed(ExactSeed {
+                    failure: &mut *self.failure,
+                })?
+            } else {
+                elements.next_element_seed(ScalarVisitor)?
+            };
+            let Some(mut token) = next else {
+                return Ok(Token::List);
+            };
+            if let Err(error) = (self.on_token)(&mut token) {
+                *self.failure = Some(error);
+                return Err(A::Error::custom("stopped"));
+            }
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        ScalarVisitor.visit_map(members)
+    }
+}
+
+/// Reads any value, and hands a container out in parts.
 struct TokenVisitor<'a, 'f, 'g> {
     exact: bool,
     on_element: Option<&'a mut OnElement<'f>>,
@@ -336,33 +476,7 @@ impl<'de> Visitor<'de> for TokenVisitor<'_, '_, '_> {
         f.write_str("a value")
     }
 
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Token::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Token::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(Token::Unsigned(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Token::Signed(value))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Token::Float(value))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Token::Text(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Token::Text(Cow::Owned(text.to_owned())))
-    }
+    scalars!(std::convert::identity);
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
         match self.on_element {

@@ -146,6 +146,7 @@ impl<'a> JsonWriter<'a> {
     }
 
     /// Comes before every element of a list and every key of an object.
+    #[inline]
     pub(super) fn separate(&mut self) {
         if !self.empty {
             self.buffer.push(b',');
@@ -176,6 +177,7 @@ impl<'a> JsonWriter<'a> {
         self.colon();
     }
 
+    #[cold]
     fn new_line(&mut self) {
         self.buffer.push(b'\n');
         for _ in 0..self.open {
@@ -194,6 +196,18 @@ impl<'a> JsonWriter<'a> {
         let text: &[u8] = if value { b"true" } else { b"false" };
         self.buffer.extend_from_slice(text);
         Ok(())
+    }
+
+    pub(super) fn int32(&mut self, value: i32) -> Result<()> {
+        CompactFormatter
+            .write_i32(&mut *self.buffer, value)
+            .map_err(JsonError::write)
+    }
+
+    pub(super) fn uint32(&mut self, value: u32) -> Result<()> {
+        CompactFormatter
+            .write_u32(&mut *self.buffer, value)
+            .map_err(JsonError::write)
     }
 
     pub(super) fn signed(&mut self, value: i64) -> Result<()> {
@@ -267,13 +281,13 @@ impl fmt::Debug for JsonWriter<'_> {
 
 /// What JSON has no number for.
 fn not_finite(value: f64) -> Option<&'static [u8]> {
-    if value.is_nan() {
-        Some(b"\"NaN\"")
-    } else if value == f64::INFINITY {
-        Some(b"\"Infinity\"")
-    } else if value == f64::NEG_INFINITY {
-        Some(b"\"-Infinity\"")
-    } else {
+    if value.is_finite() {
         None
+    } else if value.is_nan() {
+        Some(b"\"NaN\"")
+    } else if value > 0.0 {
+        Some(b"\"Infinity\"")
+    } else {
+        Some(b"\"-Infinity\"")
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::method::{HttpRule, MethodInfo, MethodKind, Shape};
+use crate::method::{HttpRule, MethodInfo, MethodKind};
 use crate::registry::{Endpoint, Value, keys};
 
 /// The endpoint of a method. [`Endpoint::metadata`] tells what its metadata means.
@@ -32,9 +32,8 @@ pub(super) fn endpoint(info: &MethodInfo) -> Endpoint {
     set(keys::RPC, info.path);
     set(keys::DEPRECATED, if info.deprecated { "true" } else { "" });
     set(keys::DESCRIPTION, info.comment);
-    let described = |shape: &Shape| shape.comment;
-    set(keys::REQUEST_DESCRIPTION, described(info.request));
-    set(keys::RESPONSE_DESCRIPTION, described(info.response));
+    set(keys::REQUEST_DESCRIPTION, info.request.comment);
+    set(keys::RESPONSE_DESCRIPTION, info.response.comment);
     if let Some(first) = info.http.first() {
         set(keys::ENDPOINT, info.endpoint);
         set(keys::HANDLER, "rpc");
@@ -90,10 +89,10 @@ fn json(rules: &[HttpRule]) -> String {
 mod tests {
     use super::*;
     use crate::codec::Prost;
-    use crate::method::{Idempotency, Method};
+    use crate::method::{Idempotency, Method, Shape};
 
-    static REQUEST: Shape = Shape::new("Req", "Req", &[]).comment("What to get.");
-    static RESPONSE: Shape = Shape::new("Rsp", "Rsp", &[]);
+    static REQUEST: Shape = Shape::message("Req", "What to get.", &[]);
+    static RESPONSE: Shape = Shape::message("Rsp", "", &[]);
     static GET: Method<(), ()> = Method::new::<Prost>(
         MethodKind::Unary,
         "shop.v1.Orders",

@@ -126,7 +126,7 @@ mod tests {
     use crate::method::{Idempotency, MethodInfo, MethodKind, Shape};
     use proptest::prelude::*;
 
-    static SHAPE: Shape = Shape::new("", "", &[]);
+    static SHAPE: Shape = Shape::message("", "", &[]);
 
     fn route(service: &'static str, name: &'static str, endpoint: &'static str) -> Route {
         Route::for_tests(MethodInfo {

@@ -6,10 +6,31 @@ use prost_types::field_descriptor_proto::Label;
 use prost_types::source_code_info::Location;
 use prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto};
 
+use super::defaults;
 use super::editions::is_packable;
+use super::json_names;
+use super::request::File;
+use super::required;
+use crate::diagnostic::Diagnostic;
 
-/// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the file stays.
-pub(crate) fn lower(file: &mut FileDescriptorProto) {
+/// Mends what prost-build 0.14.4 reads wrongly or stumbles over; the meaning of the files stays.
+///
+/// What it cannot keep, it says.
+pub(crate) fn lower(files: &mut [File]) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    for file in files.iter_mut() {
+        let renamed = json_names::separate(file);
+        if file.target {
+            warnings.extend(renamed);
+        }
+        lower_file(&mut file.proto);
+    }
+    defaults::resolve_aliases(files.iter_mut().map(|file| &mut file.proto));
+    warnings.extend(required::break_cycles(files));
+    warnings
+}
+
+fn lower_file(file: &mut FileDescriptorProto) {
     if file.syntax.as_deref() == Some("proto3") {
         for message in &mut file.message_type {
             pack(message);
@@ -149,7 +170,7 @@ mod tests {
             }],
             ..FileDescriptorProto::default()
         };
-        lower(&mut file);
+        lower_file(&mut file);
         file.message_type[0].field[0]
             .options
             .as_ref()

@@ -8,6 +8,7 @@ use prost::bytes::Bytes;
 use prost_types::{FileDescriptorProto, SourceCodeInfo};
 
 use super::editions;
+use super::extensions;
 use super::features::Edition;
 use super::source;
 use super::wire::{FileExtra, FileSource, RawRequest};
@@ -18,6 +19,8 @@ use crate::diagnostic::{Diagnostic, Error};
 pub(crate) struct Request {
     /// In the order of their names, so that the order on the command line changes nothing.
     pub(crate) files: Vec<File>,
+    /// What of the files to generate for is left out.
+    pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// One file.
@@ -45,6 +48,7 @@ impl Request {
         let targets: HashSet<String> = raw.file_to_generate.into_iter().collect();
         let mut files = Vec::with_capacity(raw.proto_file.len());
         let mut diagnostics = Vec::new();
+        let mut warnings = Vec::new();
         for bytes in raw.proto_file {
             let unreadable = |error| {
                 Error::unreadable(format!(
@@ -63,8 +67,11 @@ impl Request {
                 }
                 Err(finding) => diagnostics.push(finding),
             }
-            proto.source_code_info = None;
             let target = targets.contains(proto.name());
+            if target {
+                warnings.extend(extensions::warning(&proto));
+            }
+            proto.source_code_info = None;
             files.push(File {
                 proto,
                 raw: bytes,
@@ -85,7 +92,8 @@ impl Request {
         }
         files.sort_by(|a, b| a.proto.name().cmp(b.proto.name()));
         files.dedup_by(|a, b| a.proto.name() == b.proto.name());
-        Ok(Request { files })
+        warnings.sort();
+        Ok(Request { files, warnings })
     }
 }
 

@@ -44,37 +44,6 @@ pub(crate) struct FileSource {
     pub(crate) source_code_info: Option<SourceCodeInfo>,
 }
 
-/// `google.protobuf.FileDescriptorProto` without its `source_code_info`, its parts still encoded.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct FileWithoutSource {
-    #[prost(string, optional, tag = "1")]
-    name: Option<String>,
-    #[prost(string, optional, tag = "2")]
-    package: Option<String>,
-    #[prost(string, repeated, tag = "3")]
-    dependency: Vec<String>,
-    #[prost(bytes = "bytes", repeated, tag = "4")]
-    message_type: Vec<Bytes>,
-    #[prost(bytes = "bytes", repeated, tag = "5")]
-    enum_type: Vec<Bytes>,
-    #[prost(bytes = "bytes", repeated, tag = "6")]
-    service: Vec<Bytes>,
-    #[prost(bytes = "bytes", repeated, tag = "7")]
-    extension: Vec<Bytes>,
-    #[prost(bytes = "bytes", optional, tag = "8")]
-    options: Option<Bytes>,
-    #[prost(int32, repeated, packed = "false", tag = "10")]
-    public_dependency: Vec<i32>,
-    #[prost(int32, repeated, packed = "false", tag = "11")]
-    weak_dependency: Vec<i32>,
-    #[prost(string, optional, tag = "12")]
-    syntax: Option<String>,
-    #[prost(int32, optional, tag = "14")]
-    edition: Option<i32>,
-    #[prost(string, repeated, tag = "15")]
-    option_dependency: Vec<String>,
-}
-
 /// `google.protobuf.compiler.CodeGeneratorResponse`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Response {

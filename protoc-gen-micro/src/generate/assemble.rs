@@ -18,7 +18,7 @@ pub(crate) const HEADER: &str = concat!(
 );
 
 /// What implementations cannot keep to: they are the shape of the user's messages.
-const ALLOW: &str = "#[allow(clippy::all, clippy::pedantic)]";
+const ALLOW_IMPL: &str = "#[allow(clippy::all, clippy::pedantic)]";
 
 /// What prost-build wrote for a package.
 #[derive(Clone, Copy)]
@@ -39,7 +39,7 @@ pub(crate) fn file(
     runtime: &syn::Path,
 ) -> Result<String, Diagnostic> {
     let mut printed = print_messages(package, messages)?;
-    printed.push_str(&print::items(rest, ALLOW).map_err(|problem| {
+    printed.push_str(&print::items(rest, ALLOW_IMPL).map_err(|problem| {
         Diagnostic::new(format!(
             "the code for package \"{}\": {problem}",
             package.name()
@@ -59,19 +59,27 @@ pub(crate) fn file(
     Ok(text)
 }
 
+/// Items as text.
+///
+/// # Errors
+/// If they are no Rust.
+pub(crate) fn print_items(items: TokenStream) -> Result<String, syn::Error> {
+    let mut text = String::new();
+    tidy(&prettyplease::unparse(&syn::parse2(items)?), &mut text);
+    Ok(text)
+}
+
 fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String, Diagnostic> {
     // What generated messages cannot keep to, so that users can deny it: their names and comments are the proto's,
     // and which of them are used is the user's.
-    let deprecated = if messages.text.contains("#[deprecated]") {
-        "deprecated, "
-    } else {
-        ""
+    const ALLOW: &str =
+        "#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]";
+    let allow: &[&str] = match messages.text.contains("#[deprecated]") {
+        true => &["#[allow(deprecated)]", ALLOW],
+        false => &[ALLOW],
     };
-    let allow = format!(
-        "#[allow({deprecated}dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]"
-    );
     if !messages.customized
-        && let Some(printed) = print::messages::print(messages.text, &allow)
+        && let Some(printed) = print::messages::print(messages.text, allow)
     {
         return Ok(printed);
     }
@@ -83,7 +91,9 @@ fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String,
         ))
     };
     let mut file = syn::parse_file(messages.text).map_err(invalid)?;
-    let allow = Attribute::parse_outer.parse_str(&allow).map_err(invalid)?;
+    let allow = Attribute::parse_outer
+        .parse_str(&allow.concat())
+        .map_err(invalid)?;
     for item in &mut file.items {
         self::allow(item, &allow);
     }

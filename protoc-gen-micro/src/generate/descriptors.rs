@@ -37,7 +37,7 @@ pub(crate) fn emit(
     let bytes = Literal::byte_string(&set.encode_to_vec());
     Ok(quote! {
         /// The descriptors of this package's files and of all they import: an encoded
-        /// `google.protobuf.FileDescriptorSet`.
+        /// `google.protobuf.FileDescriptorSet`, without comments and positions.
         #[allow(dead_code, unreachable_pub)]
         pub const FILE_DESCRIPTOR_SET: &[u8] = #bytes;
     })

@@ -119,6 +119,7 @@ impl Emitter<'_> {
                 }
             },
         };
+        let form = self.form(full);
         let allow = message
             .field
             .iter()
@@ -134,11 +135,47 @@ impl Emitter<'_> {
             impl #runtime::json::JsonMessage for #path {
                 const NAME: &'static str = #name;
                 #body
+                #form
             }
         });
         self.registered.extend(quote! {
             registry.register::<#path>();
         });
+    }
+
+    /// What makes a well-known type that is compiled here look in JSON as the runtime's own does.
+    fn form(&self, full: &str) -> Option<TokenStream> {
+        let runtime = self.names.runtime();
+        let own = match full.strip_prefix(".google.protobuf.")? {
+            "BoolValue" => quote!(bool),
+            "BytesValue" => quote!(#runtime::prost::alloc::vec::Vec<u8>),
+            "DoubleValue" => quote!(f64),
+            "FloatValue" => quote!(f32),
+            "Int32Value" => quote!(i32),
+            "Int64Value" => quote!(i64),
+            "StringValue" => quote!(#runtime::prost::alloc::string::String),
+            "UInt32Value" => quote!(u32),
+            "UInt64Value" => quote!(u64),
+            name @ ("Any" | "Duration" | "FieldMask" | "ListValue" | "Struct" | "Timestamp"
+            | "Value") => {
+                let name = quote::format_ident!("{name}");
+                quote!(#runtime::prost_types::#name)
+            }
+            _ => return None,
+        };
+        Some(quote! {
+            const SPECIAL: bool = true;
+
+            fn write_value(&self, w: &mut #runtime::json::JsonWriter<'_>) -> #runtime::json::Result<()> {
+                w.well_known::<#own, Self>(self)
+            }
+
+            fn read_value(
+                r: &mut #runtime::json::JsonReader<'_>,
+            ) -> #runtime::json::Result<#runtime::json::Parsed<Self>> {
+                r.well_known::<#own, Self>()
+            }
+        })
     }
 
     fn enumeration(&mut self, full: &str, item: &EnumDescriptorProto) {
@@ -168,9 +205,15 @@ impl Emitter<'_> {
                 }
             },
         };
+        let null = (name == "google.protobuf.NullValue").then(|| {
+            quote!(
+                const NULL: bool = true;
+            )
+        });
         self.items.extend(quote! {
             impl #runtime::json::JsonEnum for #path {
                 const NAME: &'static str = #name;
+                #null
 
                 fn name(number: i32) -> ::core::option::Option<&'static str> {
                     match <Self as ::core::convert::TryFrom<i32>>::try_from(number) {

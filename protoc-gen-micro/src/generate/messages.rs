@@ -13,7 +13,9 @@ use prost_types::{DescriptorProto, FieldDescriptorProto};
 use syn::Attribute;
 use syn::parse::Parser as _;
 
+use super::deprecated;
 use super::package::Package;
+use super::recursion::boxed_groups;
 use super::skeleton;
 use super::types::{Types, matches, prost_path, prost_types_path};
 use crate::descriptor::{File, complete_locations};
@@ -40,6 +42,8 @@ pub(crate) struct Prost<'a> {
     config: Config,
     types: &'a Types<'a>,
     services: Services,
+    /// How prost-build's text writes the standard library.
+    alloc: String,
     /// Whether the user added anything to what prost-build writes by itself.
     pub(crate) customized: bool,
 }
@@ -64,6 +68,7 @@ impl<'a> Prost<'a> {
         let services = Services::default();
         let mut config = config(options, extern_path);
         if !options.btree_map.is_empty() {
+            let mut skip_debug = options.skip_debug.clone();
             for file in files {
                 let prefix = file
                     .proto
@@ -72,9 +77,14 @@ impl<'a> Prost<'a> {
                     .map(|package| format!(".{package}"))
                     .unwrap_or_default();
                 for message in &file.proto.message_type {
-                    derive_debug(&mut config, options, &prefix, message);
+                    derive_debug(&mut config, &mut skip_debug, options, &prefix, message);
                 }
             }
+            // prost-build forgets what was said before.
+            config.skip_debug(skip_debug);
+        }
+        for path in boxed_groups(files.iter().map(|file| &file.proto)) {
+            config.boxed(path);
         }
         let attributes = attributes(options);
         let customized =
@@ -88,6 +98,7 @@ impl<'a> Prost<'a> {
             config,
             types,
             services,
+            alloc: format!("{}::alloc::", prost_path(options)),
             customized,
         }
     }
@@ -103,6 +114,7 @@ impl<'a> Prost<'a> {
             let mut proto = file.proto.clone();
             proto.source_code_info = file.source_code_info();
             complete_locations(&mut proto);
+            deprecated::note(&mut proto);
             (module.clone(), proto)
         });
         let elsewhere = skeleton::of(package, self.types)
@@ -116,7 +128,11 @@ impl<'a> Prost<'a> {
             .map_err(|panic| failed(&panic))?
             .map_err(|error| failed(&error))?;
         Ok(Messages {
-            text: modules.remove(&module).unwrap_or_default(),
+            // `alloc` is there for crates without `std`, which the runtime needs.
+            text: modules
+                .remove(&module)
+                .unwrap_or_default()
+                .replace(&self.alloc, "::std::"),
             services: self.services.take(),
         })
     }
@@ -186,7 +202,13 @@ fn config(options: &Options, extern_path: &[(String, String)]) -> Config {
 
 /// Derives the `Debug` of messages that have a `BTreeMap`: prost-derive 0.14.6 writes it with `::prost`,
 /// whatever `prost_path` says, and our users need not have that crate.
-fn derive_debug(config: &mut Config, options: &Options, prefix: &str, message: &DescriptorProto) {
+fn derive_debug(
+    config: &mut Config,
+    skip_debug: &mut Vec<String>,
+    options: &Options,
+    prefix: &str,
+    message: &DescriptorProto,
+) {
     let full = format!("{prefix}.{}", message.name());
     let is_map = |field: &FieldDescriptorProto| {
         field.type_name.as_deref().is_some_and(|name| {
@@ -218,14 +240,14 @@ fn derive_debug(config: &mut Config, options: &Options, prefix: &str, message: &
             .any(|matcher| matches(matcher, &full))
         {
             // These match what is nested in the message too, all three alike.
-            config.skip_debug([&full]);
             config.message_attribute(&full, "#[derive(Debug)]");
             config.enum_attribute(&full, "#[derive(Debug)]");
+            skip_debug.push(full);
         }
         return;
     }
     for nested in &message.nested_type {
-        derive_debug(config, options, &full, nested);
+        derive_debug(config, skip_debug, options, &full, nested);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod check;
+mod deprecated;
 mod descriptors;
 mod externs;
 mod gaps;
@@ -11,6 +12,7 @@ mod messages;
 pub(crate) mod names;
 mod package;
 mod print;
+mod recursion;
 mod services;
 mod skeleton;
 mod symbols;
@@ -28,6 +30,7 @@ pub(crate) use self::messages::Configure;
 use self::messages::Prost;
 use self::names::RustNames;
 use self::package::Package;
+pub(crate) use self::services::Standalone;
 use self::services::{Annotations, ServiceContext};
 use self::symbols::{Symbols, full_name};
 use self::types::Types;
@@ -87,9 +90,14 @@ pub(crate) fn run(
     options: &Options,
     configure: Option<Configure<'_>>,
 ) -> Result<Generated, Error> {
-    let Request { mut files } = Request::decode(request)?;
+    let Request {
+        mut files,
+        warnings: mut left_out,
+    } = Request::decode(request)?;
+    left_out.extend(lower(&mut files));
+    left_out.sort();
     for file in &mut files {
-        lower(&mut file.proto);
+        deprecated::spread(&mut file.proto);
     }
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
@@ -137,6 +145,9 @@ pub(crate) fn run(
     }
     generated.sort_by(|a, b| a.name.cmp(&b.name));
     let mut warnings = gaps::find(&packages, &types, &runtime, options);
+    if options.messages {
+        warnings.extend(left_out);
+    }
     warnings.append(&mut symbols.warnings);
     warnings.append(&mut annotations.warnings);
     Ok(Generated {

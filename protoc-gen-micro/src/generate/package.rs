@@ -34,10 +34,13 @@ impl<'a> Package<'a> {
             .into_iter()
             .map(|(modules, files)| {
                 let excluded = |file: &&File| {
-                    options
-                        .exclude_package
-                        .iter()
-                        .any(|name| name.trim_start_matches('.') == file.proto.package())
+                    options.exclude_package.iter().any(|name| {
+                        let below = file
+                            .proto
+                            .package()
+                            .strip_prefix(name.trim_start_matches('.'));
+                        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                    })
                 };
                 let written = files.iter().any(|file| file.target) && !files.iter().any(excluded);
                 Package {

@@ -137,8 +137,7 @@ impl<'a> Types<'a> {
     }
 
     /// Finds the messages and enums without our JSON mapping: those from elsewhere, but for the ones that are known
-    /// to have it, and then whatever holds one of them. Well-known types that are generated here have none
-    /// either: their JSON has forms of its own, which only the runtime's have.
+    /// to have it, and then whatever holds one of them.
     fn find_without_json(&mut self, options: &Options) {
         let is_well_known = |full: &str| {
             let name = full.strip_prefix(".google.protobuf.");
@@ -155,9 +154,6 @@ impl<'a> Types<'a> {
                     found.push(full);
                 }
                 continue;
-            }
-            if is_well_known(full) {
-                found.push(full);
             }
             for field in entry
                 .message
@@ -241,13 +237,12 @@ impl Externs {
     fn new(options: &Options, extern_path: &[(String, String)]) -> Externs {
         let mut paths: BTreeMap<String, String> = extern_path.iter().cloned().collect();
         if !options.compile_well_known_types {
-            let prost = prost_path(options);
             let mut add =
                 |name: &str, path: String| paths.insert(format!(".google.protobuf{name}"), path);
             add("", prost_types_path(options));
             add(".Empty", "()".to_owned());
-            add(".BytesValue", format!("{prost}::alloc::vec::Vec<u8>"));
-            add(".StringValue", format!("{prost}::alloc::string::String"));
+            add(".BytesValue", "::std::vec::Vec<u8>".to_owned());
+            add(".StringValue", "::std::string::String".to_owned());
             for (name, primitive) in [
                 (".BoolValue", "bool"),
                 (".DoubleValue", "f64"),

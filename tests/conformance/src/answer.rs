@@ -31,12 +31,18 @@ pub(crate) struct Testee {
 impl Testee {
     pub(crate) fn new() -> Testee {
         let mut types = TypeRegistry::well_known();
+        messages::editions::register_types(&mut types);
+        messages::editions::proto2::register_types(&mut types);
+        messages::editions::proto3::register_types(&mut types);
         messages::proto2::register_types(&mut types);
         messages::proto3::register_types(&mut types);
         let mut testee = Testee {
             options: Options::new().types(types),
             messages: HashMap::new(),
         };
+        testee.add::<messages::editions::TestAllTypesEdition2023>();
+        testee.add::<messages::editions::proto2::TestAllTypesProto2>();
+        testee.add::<messages::editions::proto3::TestAllTypesProto3>();
         testee.add::<messages::proto2::TestAllTypesProto2>();
         testee.add::<messages::proto3::TestAllTypesProto3>();
         testee

@@ -140,9 +140,10 @@ impl Typed {
     }
 
     fn member(&mut self, key: &str, r: &mut JsonReader<'_>) -> Result<()> {
-        let merged = match (self.kind.special, key) {
-            (false, key) => self.message.merge_field(key, r)?,
-            (true, VALUE) => {
+        // `Empty` is an object of its fields here, of which there are none. Go takes it for a type with a form of its own.
+        let has_form = self.kind.special || self.message.name() == <()>::NAME;
+        let merged = match key {
+            VALUE if has_form => {
                 if let Parsed::Null = self.message.read_value(r)? {
                     return Err(JsonError::data(format_args!(
                         "expected {}, found null",
@@ -152,7 +153,8 @@ impl Typed {
                 self.has_value = true;
                 Merged::Field(1)
             }
-            (true, _) => Merged::Unknown,
+            _ if self.kind.special => Merged::Unknown,
+            key => self.message.merge_field(key, r)?,
         };
         self.seen.check(merged, self.message.name(), r.options())
     }

@@ -6,6 +6,7 @@ mod empty;
 mod field_mask;
 mod structure;
 mod timestamp;
+mod twin;
 
 use super::registry::TypeRegistry;
 

@@ -13,7 +13,7 @@ const INDENT: usize = layout::INDENT.unsigned_abs();
 
 /// prost-build's code, laid out, with `allow` below the comment of each item at the top; `None` if there is a line
 /// that is none of those prost-build writes by itself.
-pub(crate) fn print(text: &str, allow: &str) -> Option<String> {
+pub(crate) fn print(text: &str, allow: &[&str]) -> Option<String> {
     if text.contains('\r') {
         return None;
     }
@@ -42,7 +42,7 @@ struct Printer {
 // ===== impl Printer =====
 
 impl Printer {
-    fn line(&mut self, line: &str, allow: &str) -> Option<()> {
+    fn line(&mut self, line: &str, allow: &[&str]) -> Option<()> {
         if line == "}" {
             return self.close();
         }
@@ -59,7 +59,9 @@ impl Printer {
             return Some(());
         }
         if self.depth == 0 && !self.allowed {
-            self.attribute(allow)?;
+            for each in allow {
+                self.attribute(each)?;
+            }
             self.allowed = true;
         }
         if line.starts_with("#[") {

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 
 use super::method::{Kind, Rpc};
-use super::{ServiceContext, docs};
+use super::{Service, docs, is_commented};
 use crate::generate::names::ident;
 
 /// How many rpcs the compiler lists to who registers something that is no handler; a service may have
@@ -12,20 +12,22 @@ use crate::generate::names::ident;
 const LISTED: usize = 20;
 
 /// The trait, its implementation for shared handlers, and the function that registers one.
-pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
+pub(crate) fn emit(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let handler = ident(&service.names.handler);
     let register = ident(&service.names.register);
     let full_name = service.full_name;
     let doc = docs(
-        service.docs.map(|service| &service.comments),
-        &format!(" The service `{full_name}`, as its server implements it."),
+        service.docs,
+        &format!(" The handler of the service `{full_name}`."),
+        &about(service, rpcs),
     );
     let diagnostic = diagnostic(service, rpcs);
     let signatures: Vec<TokenStream> = rpcs.iter().map(signature).collect();
     let methods = rpcs.iter().zip(&signatures).map(|(rpc, signature)| {
         let doc = docs(
             rpc.docs,
-            &format!(" Answers the rpc `{}`.", rpc.proto.name()),
+            &format!(" Answers the rpc `{}`.", rpc.name),
+            &how_to(rpc),
         );
         quote! { #doc #signature; }
     });
@@ -118,7 +120,7 @@ fn arguments(kind: Kind) -> TokenStream {
 }
 
 /// What the compiler says where something that is no handler is registered: what there is to write.
-fn diagnostic(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
+fn diagnostic(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
     let handler = &service.names.handler;
     let message = format!(
         "`{{Self}}` is no handler of the service `{}`",
@@ -153,6 +155,47 @@ fn diagnostic(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
         _ => {}
     }
     quote! { #[diagnostic::on_unimplemented(message = #message, label = #label, #(note = #notes),*)] }
+}
+
+/// What a handler's documentation says beside the proto's comment.
+fn about(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> Vec<String> {
+    let register = &service.names.register;
+    let implement = match is_commented(service.docs) {
+        true => format!(
+            "The handler of the service `{}`: implement it",
+            service.full_name
+        ),
+        false => "Implement it".to_owned(),
+    };
+    let mut text = format!("{implement}, and add it to a server with [`{register}`].");
+    if !rpcs.is_empty() {
+        text.push_str(
+            " The functions are \
+             written as `async fn`. One that fails answers with its error's status; one whose caller goes away, or \
+             whose deadline passes, is dropped at its next `.await`.",
+        );
+    }
+    vec![text]
+}
+
+/// What to do with the sides of a stream.
+fn how_to(rpc: &Rpc<'_>) -> Vec<String> {
+    let text = match rpc.kind {
+        Kind::Unary => return Vec::new(),
+        Kind::ClientStreaming => {
+            "`requests.recv().await?` gives the requests, and `None` when the caller has sent its last."
+        }
+        Kind::ServerStreaming => {
+            "`responses.send(..).await?` sends a reply, and waits while the caller reads slowly. Returning ends the \
+             stream."
+        }
+        Kind::Bidi => {
+            "`requests.recv().await?` gives the requests, and `None` when the caller has sent its last; \
+             `responses.send(..).await?` sends a reply, and waits while the caller reads slowly. Returning ends the \
+             stream."
+        }
+    };
+    vec![text.to_owned()]
 }
 
 /// A type as the package sees it, not the service's module: that is where handlers are written.

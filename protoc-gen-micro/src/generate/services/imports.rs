@@ -9,13 +9,13 @@ use std::collections::BTreeSet;
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::ServiceContext;
+use super::Service;
 use super::method::{Codec, Kind, Rpc};
-use crate::generate::names::{RustNames, ident};
+use crate::generate::names::ident;
 
 /// The `use` items of a service's module: just what its rpcs need.
-pub(crate) fn emit(service: &ServiceContext<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
-    let runtime = service.rust.runtime();
+pub(crate) fn emit(service: &Service<'_>, rpcs: &[Rpc<'_>]) -> TokenStream {
+    let runtime = service.runtime;
     let (server, client) = (service.options.server, service.options.client);
     let has = |kinds: &[Kind]| rpcs.iter().any(|rpc| kinds.contains(&rpc.kind));
     let mut paths = BTreeSet::new();

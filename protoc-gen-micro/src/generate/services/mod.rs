@@ -10,6 +10,7 @@ mod imports;
 mod method;
 pub(crate) mod names;
 mod shape;
+mod standalone;
 mod template;
 
 use proc_macro2::TokenStream;
@@ -20,7 +21,8 @@ pub(crate) use self::annotations::Annotations;
 use self::method::Rpc;
 use self::names::ServiceNames;
 use self::shape::Shapes;
-use super::names::ident;
+pub(crate) use self::standalone::Standalone;
+use super::names::{RustNames, ident};
 use super::types::{PackageNames, Types};
 use crate::options::Options;
 
@@ -44,18 +46,47 @@ pub(crate) struct ServiceContext<'a> {
     pub(crate) options: &'a Options,
 }
 
+/// One service, whatever it was read from.
+struct Service<'a> {
+    /// Its name in the proto.
+    proto_name: &'a str,
+    /// Its full name, `shop.v1.Orders`.
+    full_name: &'a str,
+    /// What its items are called.
+    names: &'a ServiceNames,
+    /// Its comments, unless they are off.
+    docs: Option<&'a prost_build::Comments>,
+    /// Whether the proto calls it deprecated.
+    deprecated: bool,
+    /// The path of the runtime.
+    runtime: &'a syn::Path,
+    /// What the user chose.
+    options: &'a Options,
+}
+
 /// A service's module, and what the package re-exports of it.
-pub(crate) fn emit(service: &ServiceContext<'_>) -> TokenStream {
+pub(crate) fn emit(context: &ServiceContext<'_>) -> TokenStream {
+    let rpcs = Rpc::of_descriptor(context);
+    let shapes = Shapes::new(Some(context.types), context.annotations, &rpcs);
+    let options = context.proto.options.as_ref();
+    let service = Service {
+        proto_name: context.proto.name(),
+        full_name: context.full_name,
+        names: context.names,
+        docs: context.docs.map(|docs| &docs.comments),
+        deprecated: options.is_some_and(|options| options.deprecated()),
+        runtime: context.rust.runtime(),
+        options: context.options,
+    };
+    render(&service, &rpcs, shapes)
+}
+
+fn render(service: &Service<'_>, rpcs: &[Rpc<'_>], mut shapes: Shapes<'_>) -> TokenStream {
     let names = service.names;
     let module = ident(&names.module);
-    let rpcs = Rpc::all(service);
-    let imports = imports::emit(service, &rpcs);
-    let handler = service
-        .options
-        .server
-        .then(|| handler::emit(service, &rpcs));
-    let client = service.options.client.then(|| client::emit(service, &rpcs));
-    let mut shapes = Shapes::new(service, rpcs.iter().map(|rpc| rpc.constant.clone()));
+    let imports = imports::emit(service, rpcs);
+    let handler = service.options.server.then(|| handler::emit(service, rpcs));
+    let client = service.options.client.then(|| client::emit(service, rpcs));
     let methods: Vec<TokenStream> = rpcs
         .iter()
         .map(|rpc| rpc.descriptor(service, &mut shapes))
@@ -68,7 +99,7 @@ pub(crate) fn emit(service: &ServiceContext<'_>) -> TokenStream {
         .map(ident)
         .collect();
     let deprecated =
-        (service.deprecated() || rpcs.iter().any(Rpc::deprecated)).then(|| quote!(deprecated,));
+        (service.deprecated || rpcs.iter().any(Rpc::deprecated)).then(|| quote!(deprecated,));
     let exports = (!exported.is_empty()).then(|| {
         quote! {
             #[allow(#deprecated unreachable_pub, unused_imports)]
@@ -98,20 +129,13 @@ pub(crate) fn emit(service: &ServiceContext<'_>) -> TokenStream {
     }
 }
 
-// ===== impl ServiceContext =====
-
-impl ServiceContext<'_> {
-    /// Whether the proto calls it deprecated.
-    fn deprecated(&self) -> bool {
-        self.proto
-            .options
-            .as_ref()
-            .is_some_and(|options| options.deprecated())
-    }
+/// Whether the proto says anything of an item.
+fn is_commented(comments: Option<&prost_build::Comments>) -> bool {
+    comments.is_some_and(|comments| !comments.leading.is_empty() || !comments.trailing.is_empty())
 }
 
-/// Doc attributes of a proto comment; a line's own if there is none.
-fn docs(comments: Option<&prost_build::Comments>, otherwise: &str) -> TokenStream {
+/// Doc attributes of a proto comment (or of a line of ours, if there is none), and of what there is to add.
+fn docs(comments: Option<&prost_build::Comments>, otherwise: &str, more: &[String]) -> TokenStream {
     let mut text = String::new();
     if let Some(comments) = comments {
         // Detached comments belong to no item. What is left is printed as prost-build prints it for messages:
@@ -129,5 +153,30 @@ fn docs(comments: Option<&prost_build::Comments>, otherwise: &str) -> TokenStrea
     if lines.iter().all(|line| line.trim().is_empty()) {
         lines = vec![otherwise];
     }
-    quote! { #(#[doc = #lines])* }
+    while lines.last().is_some_and(|line| line.trim().is_empty()) {
+        lines.pop();
+    }
+    // A paragraph of its own: a comment may end in a list or a code block.
+    let more = more
+        .iter()
+        .flat_map(|text| std::iter::once(String::new()).chain(wrap(text)));
+    quote! { #(#[doc = #lines])* #(#[doc = #more])* }
+}
+
+/// The most characters in a line of documentation, so that it ends where prettyplease breaks code.
+const WIDTH: usize = 80;
+
+/// A paragraph's lines, each behind the space that follows `///`.
+fn wrap(text: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.len() + 1 + word.len() > WIDTH {
+            lines.push(std::mem::take(&mut line));
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
 }

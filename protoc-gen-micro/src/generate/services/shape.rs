@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use heck::ToShoutySnakeCase;
 use proc_macro2::{Ident, TokenStream};
-use prost_types::FieldDescriptorProto;
 use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, FieldDescriptorProto};
 use quote::quote;
 
-use super::{Annotations, ServiceContext};
-use crate::generate::names::{ident, sanitize};
+use super::Annotations;
+use super::method::Rpc;
+use crate::generate::names::{go_camel, ident, sanitize};
 use crate::generate::types::Types;
 
 /// How many levels of fields there are below a message.
@@ -20,7 +21,8 @@ const LEVELS: usize = 2;
 
 /// The trees of one service's messages, each once.
 pub(crate) struct Shapes<'a> {
-    types: &'a Types<'a>,
+    /// The messages' descriptors, if there are any; else there are only names.
+    types: Option<&'a Types<'a>>,
     annotations: &'a Annotations,
     /// By full message name.
     statics: BTreeMap<String, Ident>,
@@ -30,16 +32,17 @@ pub(crate) struct Shapes<'a> {
 // ===== impl Shapes =====
 
 impl<'a> Shapes<'a> {
-    /// No trees yet; `taken` are the names of the module's other statics.
-    pub(crate) fn new(
-        service: &ServiceContext<'a>,
-        taken: impl Iterator<Item = Ident>,
+    /// No trees yet; their statics take no rpc's name.
+    pub(super) fn new(
+        types: Option<&'a Types<'a>>,
+        annotations: &'a Annotations,
+        rpcs: &[Rpc<'_>],
     ) -> Shapes<'a> {
         Shapes {
-            types: service.types,
-            annotations: service.annotations,
+            types,
+            annotations,
             statics: BTreeMap::new(),
-            taken: taken.map(|name| name.to_string()).collect(),
+            taken: rpcs.iter().map(|rpc| rpc.constant.to_string()).collect(),
         }
     }
 
@@ -50,7 +53,7 @@ impl<'a> Shapes<'a> {
         }
         let base = sanitize(&format!(
             "{}_SHAPE",
-            self.types.go_name(message).to_shouty_snake_case()
+            self.go_name(message).to_shouty_snake_case()
         ));
         let numbered = (2..).map(|number| format!("{base}_{number}"));
         let name = std::iter::once(base.clone())
@@ -66,19 +69,29 @@ impl<'a> Shapes<'a> {
     /// All statics.
     pub(crate) fn emit(&self) -> TokenStream {
         let statics = self.statics.iter().map(|(message, name)| {
-            let kind = self.types.go_name(message);
+            let kind = self.go_name(message);
             let fields = self.fields(message, LEVELS);
             let comment = self.annotations.comment(message.trim_start_matches('.'));
-            let comment = (!comment.is_empty()).then(|| quote!(.comment(#comment)));
             quote! {
-                static #name: Shape = Shape::new(#kind, #kind, &[#(#fields),*]) #comment;
+                static #name: Shape = Shape::message(#kind, #comment, &[#(#fields),*]);
             }
         });
         quote! { #(#statics)* }
     }
 
+    fn message(&self, name: &str) -> Option<&'a DescriptorProto> {
+        self.types.and_then(|types| types.message(name))
+    }
+
+    fn go_name(&self, name: &str) -> String {
+        match self.types {
+            Some(types) => types.go_name(name),
+            None => go_camel(name.rsplit('.').next().unwrap_or(name)),
+        }
+    }
+
     fn fields(&self, message: &str, levels: usize) -> Vec<TokenStream> {
-        let Some(descriptor) = self.types.message(message).filter(|_| levels > 0) else {
+        let Some(descriptor) = self.message(message).filter(|_| levels > 0) else {
             return Vec::new();
         };
         descriptor
@@ -94,7 +107,10 @@ impl<'a> Shapes<'a> {
                 } else {
                     Vec::new()
                 };
-                quote! { Shape::new(#name, #kind, &[#(#fields),*]) }
+                match fields.as_slice() {
+                    [] => quote! { Shape::field(#name, #kind) },
+                    fields => quote! { Shape::nested(#name, #kind, &[#(#fields),*]) },
+                }
             })
             .collect()
     }
@@ -113,9 +129,9 @@ impl<'a> Shapes<'a> {
             // A slice's type is shown with its element's name, and a slice of slices has none for that.
             Type::Bytes if field.label() == Label::Repeated => String::new(),
             Type::Bytes => "[]uint8".to_owned(),
-            Type::Enum | Type::Message | Type::Group => self.types.go_name(field.type_name()),
+            Type::Enum | Type::Message | Type::Group => self.go_name(field.type_name()),
         };
-        let is_map = self.types.message(field.type_name()).is_some_and(|entry| {
+        let is_map = self.message(field.type_name()).is_some_and(|entry| {
             entry
                 .options
                 .as_ref()

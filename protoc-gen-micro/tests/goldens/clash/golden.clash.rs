@@ -55,6 +55,11 @@ pub mod __foo {
     use ::micro_runtime::server::Routes;
 
     /// Needs the name `FooService` for its client.
+    ///
+    /// The handler of the service `golden.clash.Foo`: implement it, and add it to a
+    /// server with [`register_foo_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.clash.Foo`",
         label = "`FooHandler` is not implemented for `{Self}`",
@@ -101,12 +106,22 @@ pub mod __foo {
     }
 
     /// Needs the name `FooService` for its client.
+    ///
+    /// A client of the service `golden.clash.Foo`, made by [`new_foo_service`]. Clones
+    /// are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct FooService {
         target: Target,
     }
 
     /// A client of the service `golden.clash.Foo` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_foo_service(name: &str, client: &Client) -> FooService {
         FooService {
@@ -129,9 +144,9 @@ pub mod __foo {
         Method::new::<ProstJson>(MethodKind::Unary, "golden.clash.Foo", "Get", "/golden.clash.Foo/Get", "Foo.Get")
             .shapes(&FOO_HANDLER_SHAPE, &BAR_SHAPE);
 
-    static BAR_SHAPE: Shape = Shape::new("Bar", "Bar", &[]);
+    static BAR_SHAPE: Shape = Shape::message("Bar", "", &[]);
 
-    static FOO_HANDLER_SHAPE: Shape = Shape::new("FooHandler", "FooHandler", &[]);
+    static FOO_HANDLER_SHAPE: Shape = Shape::message("FooHandler", "", &[]);
 }
 
 #[allow(unreachable_pub, unused_imports)]
@@ -153,6 +168,11 @@ pub mod __foo_service {
     use ::micro_runtime::server::Routes;
 
     /// Needs it too.
+    ///
+    /// The handler of the service `golden.clash.FooService`: implement it, and add it
+    /// to a server with [`register_foo_service_handler`]. The functions are written as
+    /// `async fn`. One that fails answers with its error's status; one whose caller
+    /// goes away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.clash.FooService`",
         label = "`FooServiceHandler` is not implemented for `{Self}`",
@@ -199,12 +219,22 @@ pub mod __foo_service {
     }
 
     /// Needs it too.
+    ///
+    /// A client of the service `golden.clash.FooService`, made by [`new_foo_service`].
+    /// Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct FooService {
         target: Target,
     }
 
     /// A client of the service `golden.clash.FooService` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_foo_service(name: &str, client: &Client) -> FooService {
         FooService {
@@ -233,9 +263,9 @@ pub mod __foo_service {
         )
         .shapes(&FOO_HANDLER_SHAPE, &BAR_SHAPE);
 
-    static BAR_SHAPE: Shape = Shape::new("Bar", "Bar", &[]);
+    static BAR_SHAPE: Shape = Shape::message("Bar", "", &[]);
 
-    static FOO_HANDLER_SHAPE: Shape = Shape::new("FooHandler", "FooHandler", &[]);
+    static FOO_HANDLER_SHAPE: Shape = Shape::message("FooHandler", "", &[]);
 }
 
 #[allow(unreachable_pub, unused_imports)]
@@ -257,6 +287,11 @@ pub mod __bar {
     use ::micro_runtime::server::Routes;
 
     /// Its client is called like a message.
+    ///
+    /// The handler of the service `golden.clash.Bar_`: implement it, and add it to a
+    /// server with [`register_bar_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.clash.Bar_`",
         label = "`BarHandler` is not implemented for `{Self}`",
@@ -372,12 +407,22 @@ pub mod __bar {
     }
 
     /// Its client is called like a message.
+    ///
+    /// A client of the service `golden.clash.Bar_`, made by [`new_bar_service`].
+    /// Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct BarService {
         target: Target,
     }
 
     /// A client of the service `golden.clash.Bar_` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_bar_service(name: &str, client: &Client) -> BarService {
         BarService {
@@ -457,15 +502,11 @@ pub mod __bar {
         )
         .shapes(&BAR_SHAPE_2, &BAR_SHAPE_2);
 
-    static BAR_SHAPE_2: Shape = Shape::new("Bar", "Bar", &[]);
+    static BAR_SHAPE_2: Shape = Shape::message("Bar", "", &[]);
 
-    static BAR_SERVICE_SHAPE: Shape = Shape::new("BarService", "BarService", &[]);
+    static BAR_SERVICE_SHAPE: Shape = Shape::message("BarService", "", &[]);
 
-    static BAR_SERVICE_GET_SHAPE: Shape = Shape::new(
-        "BarService_Get",
-        "BarService_Get",
-        &[],
-    );
+    static BAR_SERVICE_GET_SHAPE: Shape = Shape::message("BarService_Get", "", &[]);
 }
 
 #[allow(clippy::all, clippy::pedantic)]

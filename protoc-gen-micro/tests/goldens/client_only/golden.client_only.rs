@@ -31,13 +31,22 @@ pub mod __part {
     use ::micro_runtime::codec::Prost;
     use ::micro_runtime::method::{Method, MethodKind, Shape};
 
-    /// The service `golden.client_only.Part`, as its clients call it.
+    /// A client of the service `golden.client_only.Part`.
+    ///
+    /// Made by [`new_part_service`]. Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct PartService {
         target: Target,
     }
 
     /// A client of the service `golden.client_only.Part` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_part_service(name: &str, client: &Client) -> PartService {
         PartService {
@@ -55,6 +64,10 @@ pub mod __part {
         }
 
         /// Calls the rpc `Chat`.
+        ///
+        /// Awaited, the call gives both sides: `send` the requests and then `finish`, and
+        /// `recv` the replies until `None`, in any order. Dropping one before its end
+        /// cancels the call.
         pub fn chat(&self) -> Call<super::Request, super::Reply, Bidi> {
             self.target.bidi(&CHAT)
         }
@@ -82,9 +95,9 @@ pub mod __part {
         )
         .shapes(&REQUEST_SHAPE, &REPLY_SHAPE);
 
-    static REPLY_SHAPE: Shape = Shape::new("Reply", "Reply", &[]);
+    static REPLY_SHAPE: Shape = Shape::message("Reply", "", &[]);
 
-    static REQUEST_SHAPE: Shape = Shape::new("Request", "Request", &[]);
+    static REQUEST_SHAPE: Shape = Shape::message("Request", "", &[]);
 }
 
 // @@protoc_insertion_point(module)

@@ -38,7 +38,12 @@ pub mod __mixed {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.elsewhere.Mixed`, as its server implements it.
+    /// The handler of the service `golden.elsewhere.Mixed`.
+    ///
+    /// Implement it, and add it to a server with [`register_mixed_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.elsewhere.Mixed`",
         label = "`MixedHandler` is not implemented for `{Self}`",
@@ -130,13 +135,22 @@ pub mod __mixed {
         server.add(routes)
     }
 
-    /// The service `golden.elsewhere.Mixed`, as its clients call it.
+    /// A client of the service `golden.elsewhere.Mixed`.
+    ///
+    /// Made by [`new_mixed_service`]. Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct MixedService {
         target: Target,
     }
 
     /// A client of the service `golden.elsewhere.Mixed` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_mixed_service(name: &str, client: &Client) -> MixedService {
         MixedService {
@@ -206,25 +220,25 @@ pub mod __mixed {
         .comment("One holds one that has not.")
         .shapes(&HOLDER_SHAPE, &PLAIN_HOLDER_SHAPE);
 
-    static KNOWN_SHAPE: Shape = Shape::new("Known", "Known", &[]);
+    static KNOWN_SHAPE: Shape = Shape::message("Known", "", &[]);
 
-    static HOLDER_SHAPE: Shape = Shape::new(
+    static HOLDER_SHAPE: Shape = Shape::message(
         "Holder",
-        "Holder",
+        "",
         &[
-            Shape::new("known", "Known", &[]),
-            Shape::new("inner", "Known_Inner", &[]),
-            Shape::new("level", "Level", &[]),
+            Shape::field("known", "Known"),
+            Shape::field("inner", "Known_Inner"),
+            Shape::field("level", "Level"),
         ],
     );
 
-    static PLAIN_HOLDER_SHAPE: Shape = Shape::new(
+    static PLAIN_HOLDER_SHAPE: Shape = Shape::message(
         "PlainHolder",
-        "PlainHolder",
-        &[Shape::new("plain", "Plain", &[])],
+        "",
+        &[Shape::field("plain", "Plain")],
     );
 
-    static PLAIN_SHAPE: Shape = Shape::new("Plain", "Plain", &[]);
+    static PLAIN_SHAPE: Shape = Shape::message("Plain", "", &[]);
 }
 
 #[allow(clippy::all, clippy::pedantic)]

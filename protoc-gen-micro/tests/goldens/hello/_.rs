@@ -11,7 +11,7 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 pub struct Request {
     /// The name to greet.
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
 }
 
 /// The greeting.
@@ -21,7 +21,7 @@ pub struct Request {
 pub struct Response {
     /// "Hello" and the name.
     #[prost(string, tag = "1")]
-    pub msg: ::micro_runtime::prost::alloc::string::String,
+    pub msg: ::std::string::String,
 }
 
 #[allow(unreachable_pub, unused_imports)]
@@ -39,6 +39,11 @@ pub mod __hello {
     use ::micro_runtime::server::Routes;
 
     /// Greets whoever calls.
+    ///
+    /// The handler of the service `Hello`: implement it, and add it to a server with
+    /// [`register_hello_handler`]. The functions are written as `async fn`. One that
+    /// fails answers with its error's status; one whose caller goes away, or whose
+    /// deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `Hello`",
         label = "`HelloHandler` is not implemented for `{Self}`",
@@ -85,12 +90,22 @@ pub mod __hello {
     }
 
     /// Greets whoever calls.
+    ///
+    /// A client of the service `Hello`, made by [`new_hello_service`]. Clones are
+    /// cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct HelloService {
         target: Target,
     }
 
     /// A client of the service `Hello` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_hello_service(name: &str, client: &Client) -> HelloService {
         HelloService {
@@ -114,19 +129,17 @@ pub mod __hello {
             .comment("Answers with a greeting.")
             .shapes(&REQUEST_SHAPE, &RESPONSE_SHAPE);
 
-    static REQUEST_SHAPE: Shape = Shape::new(
-            "Request",
-            "Request",
-            &[Shape::new("name", "string", &[])],
-        )
-        .comment("Who calls.");
+    static REQUEST_SHAPE: Shape = Shape::message(
+        "Request",
+        "Who calls.",
+        &[Shape::field("name", "string")],
+    );
 
-    static RESPONSE_SHAPE: Shape = Shape::new(
-            "Response",
-            "Response",
-            &[Shape::new("msg", "string", &[])],
-        )
-        .comment("The greeting.");
+    static RESPONSE_SHAPE: Shape = Shape::message(
+        "Response",
+        "The greeting.",
+        &[Shape::field("msg", "string")],
+    );
 }
 
 #[allow(clippy::all, clippy::pedantic)]

@@ -10,11 +10,9 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct GetRequest {
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
     #[prost(string, repeated, tag = "2")]
-    pub tags: ::micro_runtime::prost::alloc::vec::Vec<
-        ::micro_runtime::prost::alloc::string::String,
-    >,
+    pub tags: ::std::vec::Vec<::std::string::String>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -40,7 +38,7 @@ pub struct PlaceReply {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Order {
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
 }
 
 #[allow(unreachable_pub, unused_imports)]
@@ -60,6 +58,11 @@ pub mod __orders {
     use ::micro_runtime::server::Routes;
 
     /// Orders, also as plain HTTP.
+    ///
+    /// The handler of the service `golden.http.Orders`: implement it, and add it to a
+    /// server with [`register_orders_handler`]. The functions are written as `async
+    /// fn`. One that fails answers with its error's status; one whose caller goes
+    /// away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.http.Orders`",
         label = "`OrdersHandler` is not implemented for `{Self}`",
@@ -198,12 +201,22 @@ pub mod __orders {
     }
 
     /// Orders, also as plain HTTP.
+    ///
+    /// A client of the service `golden.http.Orders`, made by [`new_orders_service`].
+    /// Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct OrdersService {
         target: Target,
     }
 
     /// A client of the service `golden.http.Orders` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_orders_service(name: &str, client: &Client) -> OrdersService {
         OrdersService {
@@ -328,33 +341,31 @@ pub mod __orders {
         )
         .shapes(&GET_REQUEST_SHAPE, &ORDER_SHAPE);
 
-    static GET_REQUEST_SHAPE: Shape = Shape::new(
-            "GetRequest",
-            "GetRequest",
-            &[Shape::new("name", "string", &[]), Shape::new("tags", "[]string", &[])],
-        )
-        .comment("Which order.");
-
-    static ORDER_SHAPE: Shape = Shape::new(
-            "Order",
-            "Order",
-            &[Shape::new("name", "string", &[])],
-        )
-        .comment("An order,\nas it is kept.");
-
-    static PLACE_REPLY_SHAPE: Shape = Shape::new(
-        "PlaceReply",
-        "PlaceReply",
-        &[Shape::new("order", "Order", &[Shape::new("name", "string", &[])])],
+    static GET_REQUEST_SHAPE: Shape = Shape::message(
+        "GetRequest",
+        "Which order.",
+        &[Shape::field("name", "string"), Shape::field("tags", "[]string")],
     );
 
-    static PLACE_REQUEST_SHAPE: Shape = Shape::new(
-        "PlaceRequest",
-        "PlaceRequest",
-        &[Shape::new("order", "Order", &[Shape::new("name", "string", &[])])],
+    static ORDER_SHAPE: Shape = Shape::message(
+        "Order",
+        "An order,\nas it is kept.",
+        &[Shape::field("name", "string")],
     );
 
-    static EMPTY_SHAPE: Shape = Shape::new("Empty", "Empty", &[]);
+    static PLACE_REPLY_SHAPE: Shape = Shape::message(
+        "PlaceReply",
+        "",
+        &[Shape::nested("order", "Order", &[Shape::field("name", "string")])],
+    );
+
+    static PLACE_REQUEST_SHAPE: Shape = Shape::message(
+        "PlaceRequest",
+        "",
+        &[Shape::nested("order", "Order", &[Shape::field("name", "string")])],
+    );
+
+    static EMPTY_SHAPE: Shape = Shape::message("Empty", "", &[]);
 }
 
 #[allow(clippy::all, clippy::pedantic)]

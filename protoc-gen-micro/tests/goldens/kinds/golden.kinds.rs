@@ -39,6 +39,11 @@ pub mod __kinds {
     /// Every kind of rpc.
     ///
     /// A second paragraph, with `code` and a [link](<https://example.com>).
+    ///
+    /// The handler of the service `golden.kinds.Kinds`: implement it, and add it to a
+    /// server with [`register_kinds_handler`]. The functions are written as `async
+    /// fn`. One that fails answers with its error's status; one whose caller goes
+    /// away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.kinds.Kinds`",
         label = "`KindsHandler` is not implemented for `{Self}`",
@@ -65,6 +70,9 @@ pub mod __kinds {
         /// let code = "in a comment";
         /// never.compiled(code);
         /// ```
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last.
         fn collect(
             &self,
             ctx: Context,
@@ -72,6 +80,9 @@ pub mod __kinds {
         ) -> impl Future<Output = Result<super::Reply>> + Send;
 
         /// A trailing comment.
+        ///
+        /// `responses.send(..).await?` sends a reply, and waits while the caller reads
+        /// slowly. Returning ends the stream.
         fn count(
             &self,
             ctx: Context,
@@ -80,6 +91,10 @@ pub mod __kinds {
         ) -> impl Future<Output = Result<()>> + Send;
 
         /// Answers the rpc `Chat`.
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last; `responses.send(..).await?` sends a reply, and waits while the
+        /// caller reads slowly. Returning ends the stream.
         fn chat(
             &self,
             ctx: Context,
@@ -212,12 +227,22 @@ pub mod __kinds {
     /// Every kind of rpc.
     ///
     /// A second paragraph, with `code` and a [link](<https://example.com>).
+    ///
+    /// A client of the service `golden.kinds.Kinds`, made by [`new_kinds_service`].
+    /// Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct KindsService {
         target: Target,
     }
 
     /// A client of the service `golden.kinds.Kinds` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_kinds_service(name: &str, client: &Client) -> KindsService {
         KindsService {
@@ -241,11 +266,17 @@ pub mod __kinds {
         /// let code = "in a comment";
         /// never.compiled(code);
         /// ```
+        ///
+        /// Awaited, the call gives the side to send on: `send` each request, then
+        /// `finish`, which brings the reply. Dropped before that, it cancels the call.
         pub fn collect(&self) -> Call<super::Request, super::Reply, ClientStreaming> {
             self.target.client_streaming(&COLLECT)
         }
 
         /// A trailing comment.
+        ///
+        /// Awaited, the call gives the replies: `recv` one after the other, until `None`.
+        /// Dropped before that, they cancel the call.
         pub fn count(
             &self,
             req: super::Request,
@@ -254,6 +285,10 @@ pub mod __kinds {
         }
 
         /// Calls the rpc `Chat`.
+        ///
+        /// Awaited, the call gives both sides: `send` the requests and then `finish`, and
+        /// `recv` the replies until `None`, in any order. Dropping one before its end
+        /// cancels the call.
         pub fn chat(&self) -> Call<super::Request, super::Reply, Bidi> {
             self.target.bidi(&CHAT)
         }
@@ -352,16 +387,16 @@ pub mod __kinds {
         .comment("A name that Go would spell otherwise.")
         .shapes(&REQUEST_SHAPE, &REPLY_SHAPE);
 
-    static REPLY_SHAPE: Shape = Shape::new(
+    static REPLY_SHAPE: Shape = Shape::message(
         "Reply",
-        "Reply",
-        &[Shape::new("number", "int32", &[])],
+        "",
+        &[Shape::field("number", "int32")],
     );
 
-    static REQUEST_SHAPE: Shape = Shape::new(
+    static REQUEST_SHAPE: Shape = Shape::message(
         "Request",
-        "Request",
-        &[Shape::new("count", "int32", &[])],
+        "",
+        &[Shape::field("count", "int32")],
     );
 }
 
@@ -380,6 +415,11 @@ pub mod __gone {
     use ::micro_runtime::server::Routes;
 
     /// Not used any more.
+    ///
+    /// The handler of the service `golden.kinds.Gone`: implement it, and add it to a
+    /// server with [`register_gone_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.kinds.Gone`",
         label = "`GoneHandler` is not implemented for `{Self}`",
@@ -426,12 +466,22 @@ pub mod __gone {
     }
 
     /// Not used any more.
+    ///
+    /// A client of the service `golden.kinds.Gone`, made by [`new_gone_service`].
+    /// Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct GoneService {
         target: Target,
     }
 
     /// A client of the service `golden.kinds.Gone` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[deprecated]
     #[must_use]
     pub fn new_gone_service(name: &str, client: &Client) -> GoneService {
@@ -459,18 +509,19 @@ pub mod __gone {
             "/golden.kinds.Gone/Unary",
             "Gone.Unary",
         )
+        .deprecated()
         .shapes(&REQUEST_SHAPE, &REPLY_SHAPE);
 
-    static REPLY_SHAPE: Shape = Shape::new(
+    static REPLY_SHAPE: Shape = Shape::message(
         "Reply",
-        "Reply",
-        &[Shape::new("number", "int32", &[])],
+        "",
+        &[Shape::field("number", "int32")],
     );
 
-    static REQUEST_SHAPE: Shape = Shape::new(
+    static REQUEST_SHAPE: Shape = Shape::message(
         "Request",
-        "Request",
-        &[Shape::new("count", "int32", &[])],
+        "",
+        &[Shape::field("count", "int32")],
     );
 }
 

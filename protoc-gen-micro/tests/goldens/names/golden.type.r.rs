@@ -9,9 +9,7 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Option {
     #[prost(message, optional, boxed, tag = "1")]
-    pub option: ::core::option::Option<
-        ::micro_runtime::prost::alloc::boxed::Box<Option>,
-    >,
+    pub option: ::core::option::Option<::std::boxed::Box<Option>>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -19,9 +17,7 @@ pub struct Option {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Result {
     #[prost(message, optional, boxed, tag = "1")]
-    pub result: ::core::option::Option<
-        ::micro_runtime::prost::alloc::boxed::Box<Result>,
-    >,
+    pub result: ::core::option::Option<::std::boxed::Box<Result>>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -29,7 +25,7 @@ pub struct Result {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Vec {
     #[prost(message, repeated, tag = "1")]
-    pub vec: ::micro_runtime::prost::alloc::vec::Vec<Vec>,
+    pub vec: ::std::vec::Vec<Vec>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -37,7 +33,7 @@ pub struct Vec {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct String {
     #[prost(string, tag = "1")]
-    pub string: ::micro_runtime::prost::alloc::string::String,
+    pub string: ::std::string::String,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -45,7 +41,7 @@ pub struct String {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Box {
     #[prost(message, optional, boxed, tag = "1")]
-    pub r#box: ::core::option::Option<::micro_runtime::prost::alloc::boxed::Box<Box>>,
+    pub r#box: ::core::option::Option<::std::boxed::Box<Box>>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -69,9 +65,7 @@ pub struct None {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Ok {
     #[prost(string, repeated, tag = "1")]
-    pub ok: ::micro_runtime::prost::alloc::vec::Vec<
-        ::micro_runtime::prost::alloc::string::String,
-    >,
+    pub ok: ::std::vec::Vec<::std::string::String>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -79,10 +73,7 @@ pub struct Ok {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Err {
     #[prost(map = "string, string", tag = "1")]
-    pub err: ::std::collections::HashMap<
-        ::micro_runtime::prost::alloc::string::String,
-        ::micro_runtime::prost::alloc::string::String,
-    >,
+    pub err: ::std::collections::HashMap<::std::string::String, ::std::string::String>,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -216,7 +207,7 @@ pub mod r#type {
         #[prost(enumeration = "Match", tag = "7")]
         Struct(i32),
         #[prost(string, tag = "8")]
-        Enum(::micro_runtime::prost::alloc::string::String),
+        Enum(::std::string::String),
     }
 }
 
@@ -237,6 +228,11 @@ pub mod __self {
     use ::micro_runtime::server::Routes;
 
     /// Messages that are called like what generated code uses.
+    ///
+    /// The handler of the service `golden.type.r.Self`: implement it, and add it to a
+    /// server with [`register_self_handler`]. The functions are written as `async fn`.
+    /// One that fails answers with its error's status; one whose caller goes away, or
+    /// whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.type.r.Self`",
         label = "`SelfHandler` is not implemented for `{Self}`",
@@ -293,6 +289,10 @@ pub mod __self {
         ) -> impl Future<Output = Result<super::Send>> + Send;
 
         /// Answers the rpc `From`.
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last; `responses.send(..).await?` sends a reply, and waits while the
+        /// caller reads slowly. Returning ends the stream.
         fn from(
             &self,
             ctx: Context,
@@ -301,6 +301,9 @@ pub mod __self {
         ) -> impl Future<Output = Result<()>> + Send;
 
         /// Answers the rpc `Connect`.
+        ///
+        /// `responses.send(..).await?` sends a reply, and waits while the caller reads
+        /// slowly. Returning ends the stream.
         fn connect(
             &self,
             ctx: Context,
@@ -309,6 +312,9 @@ pub mod __self {
         ) -> impl Future<Output = Result<()>> + Send;
 
         /// Answers the rpc `Config`.
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last.
         fn config(
             &self,
             ctx: Context,
@@ -813,12 +819,22 @@ pub mod __self {
     }
 
     /// Messages that are called like what generated code uses.
+    ///
+    /// A client of the service `golden.type.r.Self`, made by [`new_self_service`].
+    /// Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct SelfService {
         target: Target,
     }
 
     /// A client of the service `golden.type.r.Self` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_self_service(name: &str, client: &Client) -> SelfService {
         SelfService {
@@ -851,11 +867,18 @@ pub mod __self {
         }
 
         /// Calls the rpc `From`.
+        ///
+        /// Awaited, the call gives both sides: `send` the requests and then `finish`, and
+        /// `recv` the replies until `None`, in any order. Dropping one before its end
+        /// cancels the call.
         pub fn from(&self) -> Call<super::Ok, super::Err, Bidi> {
             self.target.bidi(&FROM)
         }
 
         /// Calls the rpc `Connect`.
+        ///
+        /// Awaited, the call gives the replies: `recv` one after the other, until `None`.
+        /// Dropped before that, they cancel the call.
         pub fn connect(
             &self,
             req: super::Future,
@@ -864,6 +887,9 @@ pub mod __self {
         }
 
         /// Calls the rpc `Config`.
+        ///
+        /// Awaited, the call gives the side to send on: `send` each request, then
+        /// `finish`, which brings the reply. Dropped before that, it cancels the call.
         pub fn config(&self) -> Call<super::Arc, super::Call, ClientStreaming> {
             self.target.client_streaming(&CONFIG)
         }
@@ -1233,99 +1259,91 @@ pub mod __self {
         )
         .shapes(&NONE_SHAPE, &NONE_SHAPE);
 
-    static ARC_SHAPE: Shape = Shape::new("Arc", "Arc", &[]);
+    static ARC_SHAPE: Shape = Shape::message("Arc", "", &[]);
 
-    static BOX_SHAPE: Shape = Shape::new(
+    static BOX_SHAPE: Shape = Shape::message(
         "Box",
-        "Box",
-        &[Shape::new("box", "Box", &[Shape::new("box", "Box", &[])])],
+        "",
+        &[Shape::nested("box", "Box", &[Shape::field("box", "Box")])],
     );
 
-    static CALL_SHAPE: Shape = Shape::new("Call", "Call", &[]);
+    static CALL_SHAPE: Shape = Shape::message("Call", "", &[]);
 
-    static CLIENT_SHAPE: Shape = Shape::new("Client", "Client", &[]);
+    static CLIENT_SHAPE: Shape = Shape::message("Client", "", &[]);
 
-    static CONTEXT_SHAPE: Shape = Shape::new("Context", "Context", &[]);
+    static CONTEXT_SHAPE: Shape = Shape::message("Context", "", &[]);
 
-    static ERR_SHAPE: Shape = Shape::new("Err", "Err", &[Shape::new("err", "", &[])]);
+    static ERR_SHAPE: Shape = Shape::message("Err", "", &[Shape::field("err", "")]);
 
-    static ERROR_SHAPE: Shape = Shape::new("Error", "Error", &[]);
+    static ERROR_SHAPE: Shape = Shape::message("Error", "", &[]);
 
-    static FROM_SHAPE: Shape = Shape::new("From", "From", &[]);
+    static FROM_SHAPE: Shape = Shape::message("From", "", &[]);
 
-    static FUTURE_SHAPE: Shape = Shape::new("Future", "Future", &[]);
+    static FUTURE_SHAPE: Shape = Shape::message("Future", "", &[]);
 
-    static H_SHAPE: Shape = Shape::new("H", "H", &[]);
+    static H_SHAPE: Shape = Shape::message("H", "", &[]);
 
-    static INBOUND_SHAPE: Shape = Shape::new("Inbound", "Inbound", &[]);
+    static INBOUND_SHAPE: Shape = Shape::message("Inbound", "", &[]);
 
-    static METHOD_SHAPE: Shape = Shape::new("Method", "Method", &[]);
+    static METHOD_SHAPE: Shape = Shape::message("Method", "", &[]);
 
-    static NONE_SHAPE: Shape = Shape::new(
+    static NONE_SHAPE: Shape = Shape::message(
         "None",
-        "None",
-        &[Shape::new("none", "Some", &[Shape::new("some", "int32", &[])])],
+        "",
+        &[Shape::nested("none", "Some", &[Shape::field("some", "int32")])],
     );
 
-    static OK_SHAPE: Shape = Shape::new(
-        "Ok",
-        "Ok",
-        &[Shape::new("ok", "[]string", &[])],
-    );
+    static OK_SHAPE: Shape = Shape::message("Ok", "", &[Shape::field("ok", "[]string")]);
 
-    static OPTION_SHAPE: Shape = Shape::new(
+    static OPTION_SHAPE: Shape = Shape::message(
         "Option",
-        "Option",
-        &[Shape::new("option", "Option", &[Shape::new("option", "Option", &[])])],
+        "",
+        &[Shape::nested("option", "Option", &[Shape::field("option", "Option")])],
     );
 
-    static OUTBOUND_SHAPE: Shape = Shape::new("Outbound", "Outbound", &[]);
+    static OUTBOUND_SHAPE: Shape = Shape::message("Outbound", "", &[]);
 
-    static RESULT_SHAPE: Shape = Shape::new(
+    static RESULT_SHAPE: Shape = Shape::message(
         "Result",
-        "Result",
-        &[Shape::new("result", "Result", &[Shape::new("result", "Result", &[])])],
+        "",
+        &[Shape::nested("result", "Result", &[Shape::field("result", "Result")])],
     );
 
-    static ROUTES_SHAPE: Shape = Shape::new("Routes", "Routes", &[]);
+    static ROUTES_SHAPE: Shape = Shape::message("Routes", "", &[]);
 
-    static SEND_SHAPE: Shape = Shape::new("Send", "Send", &[]);
+    static SEND_SHAPE: Shape = Shape::message("Send", "", &[]);
 
-    static SERVER_SHAPE: Shape = Shape::new("Server", "Server", &[]);
+    static SERVER_SHAPE: Shape = Shape::message("Server", "", &[]);
 
-    static SHAPE_SHAPE: Shape = Shape::new("Shape", "Shape", &[]);
+    static SHAPE_SHAPE: Shape = Shape::message("Shape", "", &[]);
 
-    static SOME_SHAPE: Shape = Shape::new(
+    static SOME_SHAPE: Shape = Shape::message(
         "Some",
-        "Some",
-        &[Shape::new("some", "int32", &[])],
+        "",
+        &[Shape::field("some", "int32")],
     );
 
-    static STRING_SHAPE: Shape = Shape::new(
+    static STRING_SHAPE: Shape = Shape::message(
         "String",
-        "String",
-        &[Shape::new("string", "string", &[])],
+        "",
+        &[Shape::field("string", "string")],
     );
 
-    static T_SHAPE: Shape = Shape::new("T", "T", &[]);
+    static T_SHAPE: Shape = Shape::message("T", "", &[]);
 
-    static VEC_SHAPE: Shape = Shape::new(
-        "Vec",
-        "Vec",
-        &[Shape::new("vec", "[]Vec", &[])],
-    );
+    static VEC_SHAPE: Shape = Shape::message("Vec", "", &[Shape::field("vec", "[]Vec")]);
 
-    static TYPE_SHAPE: Shape = Shape::new(
+    static TYPE_SHAPE: Shape = Shape::message(
         "Type",
-        "Type",
+        "",
         &[
-            Shape::new("type", "int32", &[]),
-            Shape::new("self", "int32", &[]),
-            Shape::new("async", "int32", &[]),
-            Shape::new("crate", "int32", &[]),
-            Shape::new("gen", "int32", &[]),
-            Shape::new("struct", "Type_Match", &[]),
-            Shape::new("enum", "string", &[]),
+            Shape::field("type", "int32"),
+            Shape::field("self", "int32"),
+            Shape::field("async", "int32"),
+            Shape::field("crate", "int32"),
+            Shape::field("gen", "int32"),
+            Shape::field("struct", "Type_Match"),
+            Shape::field("enum", "string"),
         ],
     );
 }

@@ -4,37 +4,28 @@
 // Does not compile if the runtime is older than this code needs.
 const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Order {
     #[prost(string, tag = "1")]
-    pub id: ::micro_runtime::prost::alloc::string::String,
+    pub id: ::std::string::String,
     #[prost(message, repeated, tag = "2")]
-    pub lines: ::micro_runtime::prost::alloc::vec::Vec<order::Line>,
+    pub lines: ::std::vec::Vec<order::Line>,
     #[prost(enumeration = "order::State", tag = "3")]
     pub state: i32,
     #[prost(string, optional, tag = "4")]
-    pub note: ::core::option::Option<::micro_runtime::prost::alloc::string::String>,
+    pub note: ::core::option::Option<::std::string::String>,
     #[prost(enumeration = "order::State", optional, tag = "5")]
     pub wanted: ::core::option::Option<i32>,
     #[prost(map = "string, message", tag = "6")]
-    pub by_name: ::std::collections::HashMap<
-        ::micro_runtime::prost::alloc::string::String,
-        order::Line,
-    >,
+    pub by_name: ::std::collections::HashMap<::std::string::String, order::Line>,
     #[prost(map = "int32, enumeration(order::State)", tag = "7")]
     pub states: ::std::collections::HashMap<i32, i32>,
     #[deprecated]
     #[prost(fixed32, repeated, tag = "8")]
-    pub numbers: ::micro_runtime::prost::alloc::vec::Vec<u32>,
+    pub numbers: ::std::vec::Vec<u32>,
     #[prost(oneof = "order::Payment", tags = "9, 10, 11, 12")]
     pub payment: ::core::option::Option<order::Payment>,
     /// Named as a nested type.
@@ -43,41 +34,31 @@ pub struct Order {
 }
 
 /// Nested message and enum types in `Order`.
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod order {
     #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
     #[prost(prost_path = "::micro_runtime::prost")]
     pub struct Line {
         #[prost(string, tag = "1")]
-        pub name: ::micro_runtime::prost::alloc::string::String,
+        pub name: ::std::string::String,
         #[prost(sint64, tag = "2")]
         pub amount: i64,
         #[prost(message, optional, boxed, tag = "3")]
-        pub instead: ::core::option::Option<
-            ::micro_runtime::prost::alloc::boxed::Box<Line>,
-        >,
+        pub instead: ::core::option::Option<::std::boxed::Box<Line>>,
         #[prost(message, repeated, tag = "4")]
-        pub parts: ::micro_runtime::prost::alloc::vec::Vec<Line>,
+        pub parts: ::std::vec::Vec<Line>,
     }
 
     #[derive(Clone, PartialEq, ::micro_runtime::prost::Message)]
     #[prost(prost_path = "::micro_runtime::prost")]
     pub struct Receipt {
         #[prost(bytes = "vec", tag = "1")]
-        pub signature: ::micro_runtime::prost::alloc::vec::Vec<u8>,
+        pub signature: ::std::vec::Vec<u8>,
         #[prost(enumeration = "State", tag = "2")]
         pub state: i32,
         #[prost(message, optional, boxed, tag = "3")]
-        pub deepest: ::core::option::Option<
-            ::micro_runtime::prost::alloc::boxed::Box<receipt::deeper::Deepest>,
-        >,
+        pub deepest: ::core::option::Option<::std::boxed::Box<receipt::deeper::Deepest>>,
     }
 
     /// Nested message and enum types in `Receipt`.
@@ -92,7 +73,7 @@ pub mod order {
             pub struct Deepest {
                 #[prost(message, optional, boxed, tag = "1")]
                 pub again: ::core::option::Option<
-                    ::micro_runtime::prost::alloc::boxed::Box<super::super::super::Order>,
+                    ::std::boxed::Box<super::super::super::Order>,
                 >,
             }
         }
@@ -149,13 +130,13 @@ pub mod order {
     #[prost(prost_path = "::micro_runtime::prost")]
     pub enum Payment {
         #[prost(string, tag = "9")]
-        Card(::micro_runtime::prost::alloc::string::String),
+        Card(::std::string::String),
         #[prost(message, tag = "10")]
         Barter(Line),
         #[prost(enumeration = "State", tag = "11")]
         Credit(i32),
         #[prost(message, tag = "12")]
-        PartOf(::micro_runtime::prost::alloc::boxed::Box<super::Order>),
+        PartOf(::std::boxed::Box<super::Order>),
     }
 
     /// Named as a nested type.
@@ -163,20 +144,14 @@ pub mod order {
     #[prost(prost_path = "::micro_runtime::prost")]
     pub enum ReceiptOneOf {
         #[prost(message, tag = "13")]
-        Paper(::micro_runtime::prost::alloc::boxed::Box<Receipt>),
+        Paper(::std::boxed::Box<Receipt>),
         #[prost(uint64, tag = "14")]
         Number(u64),
     }
 }
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 #[derive(
     Clone,
     Copy,
@@ -194,14 +169,8 @@ pub enum Empty {
     Nothing = 0,
 }
 
-#[allow(
-    deprecated,
-    dead_code,
-    missing_docs,
-    unreachable_pub,
-    clippy::all,
-    clippy::pedantic
-)]
+#[allow(deprecated)]
+#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 impl Empty {
     /// String value of the enum field names used in the ProtoBuf definition.
     ///
@@ -237,6 +206,11 @@ pub mod __store {
     use ::micro_runtime::server::Routes;
 
     /// Shows how types nest.
+    ///
+    /// The handler of the service `golden.nested.Store`: implement it, and add it to a
+    /// server with [`register_store_handler`]. The functions are written as `async
+    /// fn`. One that fails answers with its error's status; one whose caller goes
+    /// away, or whose deadline passes, is dropped at its next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.nested.Store`",
         label = "`StoreHandler` is not implemented for `{Self}`",
@@ -283,12 +257,22 @@ pub mod __store {
     }
 
     /// Shows how types nest.
+    ///
+    /// A client of the service `golden.nested.Store`, made by [`new_store_service`].
+    /// Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct StoreService {
         target: Target,
     }
 
     /// A client of the service `golden.nested.Store` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_store_service(name: &str, client: &Client) -> StoreService {
         StoreService {
@@ -317,73 +301,73 @@ pub mod __store {
         )
         .shapes(&ORDER_SHAPE, &ORDER_RECEIPT_SHAPE);
 
-    static ORDER_SHAPE: Shape = Shape::new(
+    static ORDER_SHAPE: Shape = Shape::message(
         "Order",
-        "Order",
+        "",
         &[
-            Shape::new("id", "string", &[]),
-            Shape::new("lines", "[]Order_Line", &[]),
-            Shape::new("state", "Order_State", &[]),
-            Shape::new("note", "string", &[]),
-            Shape::new("wanted", "Order_State", &[]),
-            Shape::new("by_name", "", &[]),
-            Shape::new("states", "", &[]),
-            Shape::new("numbers", "[]uint32", &[]),
-            Shape::new("card", "string", &[]),
-            Shape::new(
+            Shape::field("id", "string"),
+            Shape::field("lines", "[]Order_Line"),
+            Shape::field("state", "Order_State"),
+            Shape::field("note", "string"),
+            Shape::field("wanted", "Order_State"),
+            Shape::field("by_name", ""),
+            Shape::field("states", ""),
+            Shape::field("numbers", "[]uint32"),
+            Shape::field("card", "string"),
+            Shape::nested(
                 "barter",
                 "Order_Line",
                 &[
-                    Shape::new("name", "string", &[]),
-                    Shape::new("amount", "int64", &[]),
-                    Shape::new("instead", "Order_Line", &[]),
-                    Shape::new("parts", "[]Order_Line", &[]),
+                    Shape::field("name", "string"),
+                    Shape::field("amount", "int64"),
+                    Shape::field("instead", "Order_Line"),
+                    Shape::field("parts", "[]Order_Line"),
                 ],
             ),
-            Shape::new("credit", "Order_State", &[]),
-            Shape::new(
+            Shape::field("credit", "Order_State"),
+            Shape::nested(
                 "part_of",
                 "Order",
                 &[
-                    Shape::new("id", "string", &[]),
-                    Shape::new("lines", "[]Order_Line", &[]),
-                    Shape::new("state", "Order_State", &[]),
-                    Shape::new("note", "string", &[]),
-                    Shape::new("wanted", "Order_State", &[]),
-                    Shape::new("by_name", "", &[]),
-                    Shape::new("states", "", &[]),
-                    Shape::new("numbers", "[]uint32", &[]),
-                    Shape::new("card", "string", &[]),
-                    Shape::new("barter", "Order_Line", &[]),
-                    Shape::new("credit", "Order_State", &[]),
-                    Shape::new("part_of", "Order", &[]),
-                    Shape::new("paper", "Order_Receipt", &[]),
-                    Shape::new("number", "uint64", &[]),
+                    Shape::field("id", "string"),
+                    Shape::field("lines", "[]Order_Line"),
+                    Shape::field("state", "Order_State"),
+                    Shape::field("note", "string"),
+                    Shape::field("wanted", "Order_State"),
+                    Shape::field("by_name", ""),
+                    Shape::field("states", ""),
+                    Shape::field("numbers", "[]uint32"),
+                    Shape::field("card", "string"),
+                    Shape::field("barter", "Order_Line"),
+                    Shape::field("credit", "Order_State"),
+                    Shape::field("part_of", "Order"),
+                    Shape::field("paper", "Order_Receipt"),
+                    Shape::field("number", "uint64"),
                 ],
             ),
-            Shape::new(
+            Shape::nested(
                 "paper",
                 "Order_Receipt",
                 &[
-                    Shape::new("signature", "[]uint8", &[]),
-                    Shape::new("state", "Order_State", &[]),
-                    Shape::new("deepest", "Order_Receipt_Deeper_Deepest", &[]),
+                    Shape::field("signature", "[]uint8"),
+                    Shape::field("state", "Order_State"),
+                    Shape::field("deepest", "Order_Receipt_Deeper_Deepest"),
                 ],
             ),
-            Shape::new("number", "uint64", &[]),
+            Shape::field("number", "uint64"),
         ],
     );
 
-    static ORDER_RECEIPT_SHAPE: Shape = Shape::new(
+    static ORDER_RECEIPT_SHAPE: Shape = Shape::message(
         "Order_Receipt",
-        "Order_Receipt",
+        "",
         &[
-            Shape::new("signature", "[]uint8", &[]),
-            Shape::new("state", "Order_State", &[]),
-            Shape::new(
+            Shape::field("signature", "[]uint8"),
+            Shape::field("state", "Order_State"),
+            Shape::nested(
                 "deepest",
                 "Order_Receipt_Deeper_Deepest",
-                &[Shape::new("again", "Order", &[])],
+                &[Shape::field("again", "Order")],
             ),
         ],
     );

@@ -11,18 +11,15 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(skip_debug)]
 pub struct Sample {
     #[prost(btree_map = "string, int32", tag = "1")]
-    pub counts: ::micro_runtime::prost::alloc::collections::BTreeMap<
-        ::micro_runtime::prost::alloc::string::String,
-        i32,
-    >,
+    pub counts: ::std::collections::BTreeMap<::std::string::String, i32>,
     #[prost(bytes = "bytes", tag = "2")]
     pub shared: ::micro_runtime::prost::bytes::Bytes,
     #[prost(bytes = "vec", tag = "3")]
-    pub owned: ::micro_runtime::prost::alloc::vec::Vec<u8>,
+    pub owned: ::std::vec::Vec<u8>,
     #[prost(message, optional, boxed, tag = "4")]
-    pub plain: ::core::option::Option<::micro_runtime::prost::alloc::boxed::Box<Plain>>,
+    pub plain: ::core::option::Option<::std::boxed::Box<Plain>>,
     #[prost(string, tag = "5")]
-    pub note: ::micro_runtime::prost::alloc::string::String,
+    pub note: ::std::string::String,
     #[prost(enumeration = "Grade", tag = "6")]
     pub grade: i32,
     #[prost(oneof = "sample::Choice", tags = "7, 8")]
@@ -38,9 +35,9 @@ pub mod sample {
     #[prost(skip_debug)]
     pub enum Choice {
         #[prost(string, tag = "7")]
-        Word(::micro_runtime::prost::alloc::string::String),
+        Word(::std::string::String),
         #[prost(message, tag = "8")]
-        Held(::micro_runtime::prost::alloc::boxed::Box<super::Plain>),
+        Held(::std::boxed::Box<super::Plain>),
     }
 }
 
@@ -191,7 +188,7 @@ pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
 }
 
 /// The descriptors of this package's files and of all they import: an encoded
-/// `google.protobuf.FileDescriptorSet`.
+/// `google.protobuf.FileDescriptorSet`, without comments and positions.
 #[allow(dead_code, unreachable_pub)]
 pub const FILE_DESCRIPTOR_SET: &[u8] = b"\n\xDB\x03\n\roptions.proto\x12\x0Egolden.options\"\xE8\x02\n\x06Sample\x12:\n\x06counts\x18\x01 \x03(\x0B2\".golden.options.Sample.CountsEntryR\x06counts\x12\x16\n\x06shared\x18\x02 \x01(\x0CR\x06shared\x12\x14\n\x05owned\x18\x03 \x01(\x0CR\x05owned\x12+\n\x05plain\x18\x04 \x01(\x0B2\x15.golden.options.PlainR\x05plain\x12\x12\n\x04note\x18\x05 \x01(\tR\x04note\x12+\n\x05grade\x18\x06 \x01(\x0E2\x15.golden.options.GradeR\x05grade\x12\x14\n\x04word\x18\x07 \x01(\tH\0R\x04word\x12+\n\x04held\x18\x08 \x01(\x0B2\x15.golden.options.PlainH\0R\x04held\x1A9\n\x0BCountsEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\x05R\x05value:\x028\x01B\x08\n\x06choice\"\x1F\n\x05Plain\x12\x16\n\x06number\x18\x01 \x01(\x05R\x06number*&\n\x05Grade\x12\r\n\tGRADE_LOW\x10\0\x12\x0E\n\nGRADE_HIGH\x10\x01b\x06proto3";
 

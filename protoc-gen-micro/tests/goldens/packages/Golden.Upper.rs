@@ -36,7 +36,12 @@ pub mod __ones {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `Golden.Upper.Ones`, as its server implements it.
+    /// The handler of the service `Golden.Upper.Ones`.
+    ///
+    /// Implement it, and add it to a server with [`register_ones_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `Golden.Upper.Ones`",
         label = "`OnesHandler` is not implemented for `{Self}`",
@@ -82,13 +87,22 @@ pub mod __ones {
         server.add(routes)
     }
 
-    /// The service `Golden.Upper.Ones`, as its clients call it.
+    /// A client of the service `Golden.Upper.Ones`.
+    ///
+    /// Made by [`new_ones_service`]. Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct OnesService {
         target: Target,
     }
 
     /// A client of the service `Golden.Upper.Ones` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_ones_service(name: &str, client: &Client) -> OnesService {
         OnesService {
@@ -117,12 +131,12 @@ pub mod __ones {
         )
         .shapes(&OTHER_SHAPE, &TOP_SHAPE);
 
-    static TOP_SHAPE: Shape = Shape::new("Top", "Top", &[]);
+    static TOP_SHAPE: Shape = Shape::message("Top", "", &[]);
 
-    static OTHER_SHAPE: Shape = Shape::new(
+    static OTHER_SHAPE: Shape = Shape::message(
         "Other",
-        "Other",
-        &[Shape::new("inner", "Top_Inner", &[Shape::new("number", "int32", &[])])],
+        "",
+        &[Shape::nested("inner", "Top_Inner", &[Shape::field("number", "int32")])],
     );
 }
 
@@ -140,7 +154,12 @@ pub mod __twos {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `Golden.Upper.Twos`, as its server implements it.
+    /// The handler of the service `Golden.Upper.Twos`.
+    ///
+    /// Implement it, and add it to a server with [`register_twos_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `Golden.Upper.Twos`",
         label = "`TwosHandler` is not implemented for `{Self}`",
@@ -186,13 +205,22 @@ pub mod __twos {
         server.add(routes)
     }
 
-    /// The service `Golden.Upper.Twos`, as its clients call it.
+    /// A client of the service `Golden.Upper.Twos`.
+    ///
+    /// Made by [`new_twos_service`]. Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct TwosService {
         target: Target,
     }
 
     /// A client of the service `Golden.Upper.Twos` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_twos_service(name: &str, client: &Client) -> TwosService {
         TwosService {
@@ -218,23 +246,23 @@ pub mod __twos {
         )
         .shapes(&ONE_SHAPE, &TWO_SHAPE);
 
-    static ONE_SHAPE: Shape = Shape::new(
+    static ONE_SHAPE: Shape = Shape::message(
         "One",
-        "One",
+        "",
         &[
-            Shape::new("other", "Other", &[Shape::new("inner", "Top_Inner", &[])]),
-            Shape::new("top", "Top", &[]),
+            Shape::nested("other", "Other", &[Shape::field("inner", "Top_Inner")]),
+            Shape::field("top", "Top"),
         ],
     );
 
-    static TWO_SHAPE: Shape = Shape::new(
+    static TWO_SHAPE: Shape = Shape::message(
         "Two",
-        "Two",
+        "",
         &[
-            Shape::new(
+            Shape::nested(
                 "one",
                 "One",
-                &[Shape::new("other", "Other", &[]), Shape::new("top", "Top", &[])],
+                &[Shape::field("other", "Other"), Shape::field("top", "Top")],
             ),
         ],
     );

@@ -9,19 +9,19 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Legacy {
     #[prost(string, required, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
     #[prost(int32, optional, tag = "2", default = "7")]
     pub count: ::core::option::Option<i32>,
     #[prost(enumeration = "Color", optional, tag = "3", default = "Blue")]
     pub color: ::core::option::Option<i32>,
     #[prost(bytes = "vec", optional, tag = "4", default = "b\"\\x01\\\"x\"")]
-    pub blob: ::core::option::Option<::micro_runtime::prost::alloc::vec::Vec<u8>>,
+    pub blob: ::core::option::Option<::std::vec::Vec<u8>>,
     #[prost(int32, repeated, packed = "false", tag = "5")]
-    pub numbers: ::micro_runtime::prost::alloc::vec::Vec<i32>,
+    pub numbers: ::std::vec::Vec<i32>,
     #[prost(int32, repeated, tag = "6")]
-    pub packed: ::micro_runtime::prost::alloc::vec::Vec<i32>,
+    pub packed: ::std::vec::Vec<i32>,
     #[prost(group, repeated, tag = "7")]
-    pub item: ::micro_runtime::prost::alloc::vec::Vec<legacy::Item>,
+    pub item: ::std::vec::Vec<legacy::Item>,
 }
 
 /// Nested message and enum types in `Legacy_`.
@@ -93,7 +93,12 @@ pub mod __legacy {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.proto2.Legacy`, as its server implements it.
+    /// The handler of the service `golden.proto2.Legacy`.
+    ///
+    /// Implement it, and add it to a server with [`register_legacy_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.proto2.Legacy`",
         label = "`LegacyHandler` is not implemented for `{Self}`",
@@ -139,13 +144,22 @@ pub mod __legacy {
         server.add(routes)
     }
 
-    /// The service `golden.proto2.Legacy`, as its clients call it.
+    /// A client of the service `golden.proto2.Legacy`.
+    ///
+    /// Made by [`new_legacy_service`]. Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct LegacyService {
         target: Target,
     }
 
     /// A client of the service `golden.proto2.Legacy` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_legacy_service(name: &str, client: &Client) -> LegacyService {
         LegacyService {
@@ -174,24 +188,24 @@ pub mod __legacy {
         )
         .shapes(&LEGACY_SHAPE, &LEGACY_ITEM_SHAPE);
 
-    static LEGACY_SHAPE: Shape = Shape::new(
+    static LEGACY_SHAPE: Shape = Shape::message(
         "Legacy_",
-        "Legacy_",
+        "",
         &[
-            Shape::new("name", "string", &[]),
-            Shape::new("count", "int32", &[]),
-            Shape::new("color", "Color", &[]),
-            Shape::new("blob", "[]uint8", &[]),
-            Shape::new("numbers", "[]int32", &[]),
-            Shape::new("packed", "[]int32", &[]),
-            Shape::new("item", "[]Legacy__Item", &[]),
+            Shape::field("name", "string"),
+            Shape::field("count", "int32"),
+            Shape::field("color", "Color"),
+            Shape::field("blob", "[]uint8"),
+            Shape::field("numbers", "[]int32"),
+            Shape::field("packed", "[]int32"),
+            Shape::field("item", "[]Legacy__Item"),
         ],
     );
 
-    static LEGACY_ITEM_SHAPE: Shape = Shape::new(
+    static LEGACY_ITEM_SHAPE: Shape = Shape::message(
         "Legacy__Item",
-        "Legacy__Item",
-        &[Shape::new("id", "int64", &[])],
+        "",
+        &[Shape::field("id", "int64")],
     );
 }
 

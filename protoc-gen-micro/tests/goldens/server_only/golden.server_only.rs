@@ -33,7 +33,12 @@ pub mod __part {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.server_only.Part`, as its server implements it.
+    /// The handler of the service `golden.server_only.Part`.
+    ///
+    /// Implement it, and add it to a server with [`register_part_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.server_only.Part`",
         label = "`PartHandler` is not implemented for `{Self}`",
@@ -50,6 +55,10 @@ pub mod __part {
         ) -> impl Future<Output = Result<super::Reply>> + Send;
 
         /// Answers the rpc `Chat`.
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last; `responses.send(..).await?` sends a reply, and waits while the
+        /// caller reads slowly. Returning ends the stream.
         fn chat(
             &self,
             ctx: Context,
@@ -126,9 +135,9 @@ pub mod __part {
         )
         .shapes(&REQUEST_SHAPE, &REPLY_SHAPE);
 
-    static REPLY_SHAPE: Shape = Shape::new("Reply", "Reply", &[]);
+    static REPLY_SHAPE: Shape = Shape::message("Reply", "", &[]);
 
-    static REQUEST_SHAPE: Shape = Shape::new("Request", "Request", &[]);
+    static REQUEST_SHAPE: Shape = Shape::message("Request", "", &[]);
 }
 
 #[allow(clippy::all, clippy::pedantic)]

@@ -20,7 +20,12 @@ pub mod __part {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.stubs.Part`, as its server implements it.
+    /// The handler of the service `golden.stubs.Part`.
+    ///
+    /// Implement it, and add it to a server with [`register_part_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.stubs.Part`",
         label = "`PartHandler` is not implemented for `{Self}`",
@@ -39,6 +44,10 @@ pub mod __part {
         > + Send;
 
         /// Answers the rpc `Chat`.
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last; `responses.send(..).await?` sends a reply, and waits while the
+        /// caller reads slowly. Returning ends the stream.
         fn chat(
             &self,
             ctx: Context,
@@ -95,13 +104,22 @@ pub mod __part {
         server.add(routes)
     }
 
-    /// The service `golden.stubs.Part`, as its clients call it.
+    /// A client of the service `golden.stubs.Part`.
+    ///
+    /// Made by [`new_part_service`]. Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct PartService {
         target: Target,
     }
 
     /// A client of the service `golden.stubs.Part` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_part_service(name: &str, client: &Client) -> PartService {
         PartService {
@@ -123,6 +141,10 @@ pub mod __part {
         }
 
         /// Calls the rpc `Chat`.
+        ///
+        /// Awaited, the call gives both sides: `send` the requests and then `finish`, and
+        /// `recv` the replies until `None`, in any order. Dropping one before its end
+        /// cancels the call.
         pub fn chat(
             &self,
         ) -> Call<
@@ -162,11 +184,11 @@ pub mod __part {
         )
         .shapes(&REQUEST_SHAPE, &REPLY_INNER_SHAPE);
 
-    static REPLY_SHAPE: Shape = Shape::new("Reply", "Reply", &[]);
+    static REPLY_SHAPE: Shape = Shape::message("Reply", "", &[]);
 
-    static REPLY_INNER_SHAPE: Shape = Shape::new("Reply_Inner", "Reply_Inner", &[]);
+    static REPLY_INNER_SHAPE: Shape = Shape::message("Reply_Inner", "", &[]);
 
-    static REQUEST_SHAPE: Shape = Shape::new("Request", "Request", &[]);
+    static REQUEST_SHAPE: Shape = Shape::message("Request", "", &[]);
 }
 
 /// Adds this package's messages to the types that an `Any` may hold in JSON.

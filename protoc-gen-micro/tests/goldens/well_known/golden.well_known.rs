@@ -27,18 +27,16 @@ pub struct Everything {
     #[prost(message, optional, tag = "9")]
     pub timestamp: ::core::option::Option<::micro_runtime::prost_types::Timestamp>,
     #[prost(message, optional, tag = "10")]
-    pub text: ::core::option::Option<::micro_runtime::prost::alloc::string::String>,
+    pub text: ::core::option::Option<::std::string::String>,
     #[prost(message, optional, tag = "11")]
     pub number: ::core::option::Option<i32>,
     #[prost(message, optional, tag = "12")]
-    pub bytes: ::core::option::Option<::micro_runtime::prost::alloc::vec::Vec<u8>>,
+    pub bytes: ::core::option::Option<::std::vec::Vec<u8>>,
     #[prost(message, repeated, tag = "13")]
-    pub times: ::micro_runtime::prost::alloc::vec::Vec<
-        ::micro_runtime::prost_types::Timestamp,
-    >,
+    pub times: ::std::vec::Vec<::micro_runtime::prost_types::Timestamp>,
     #[prost(map = "string, message", tag = "14")]
     pub values: ::std::collections::HashMap<
-        ::micro_runtime::prost::alloc::string::String,
+        ::std::string::String,
         ::micro_runtime::prost_types::Value,
     >,
 }
@@ -59,14 +57,19 @@ pub mod __clock {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `golden.well_known.Clock`, as its server implements it.
+    /// The handler of the service `golden.well_known.Clock`.
+    ///
+    /// Implement it, and add it to a server with [`register_clock_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.well_known.Clock`",
         label = "`ClockHandler` is not implemented for `{Self}`",
         note = "`impl ClockHandler for {Self}` needs these functions:",
         note = "async fn now(&self, ctx: Context, req: ()) -> Result<::micro_runtime::prost_types::Timestamp>",
         note = "async fn wait(&self, ctx: Context, req: ::micro_runtime::prost_types::Duration) -> Result<()>",
-        note = "async fn text(&self, ctx: Context, req: ::micro_runtime::prost::alloc::string::String) -> Result<::micro_runtime::prost::alloc::vec::Vec<u8>>",
+        note = "async fn text(&self, ctx: Context, req: ::std::string::String) -> Result<::std::vec::Vec<u8>>",
         note = "async fn numbers(&self, ctx: Context, requests: Inbound<f64>, responses: Outbound<u64>) -> Result<()>",
         note = "async fn flag(&self, ctx: Context, req: bool) -> Result<Everything>"
     )]
@@ -91,12 +94,14 @@ pub mod __clock {
         fn text(
             &self,
             ctx: Context,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> impl Future<
-            Output = Result<::micro_runtime::prost::alloc::vec::Vec<u8>>,
-        > + Send;
+            req: ::std::string::String,
+        ) -> impl Future<Output = Result<::std::vec::Vec<u8>>> + Send;
 
         /// Answers the rpc `Numbers`.
+        ///
+        /// `requests.recv().await?` gives the requests, and `None` when the caller has
+        /// sent its last; `responses.send(..).await?` sends a reply, and waits while the
+        /// caller reads slowly. Returning ends the stream.
         fn numbers(
             &self,
             ctx: Context,
@@ -134,10 +139,8 @@ pub mod __clock {
         fn text(
             &self,
             ctx: Context,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> impl Future<
-            Output = Result<::micro_runtime::prost::alloc::vec::Vec<u8>>,
-        > + Send {
+            req: ::std::string::String,
+        ) -> impl Future<Output = Result<::std::vec::Vec<u8>>> + Send {
             ClockHandler::text(&**self, ctx, req)
         }
 
@@ -207,13 +210,22 @@ pub mod __clock {
         server.add(routes)
     }
 
-    /// The service `golden.well_known.Clock`, as its clients call it.
+    /// A client of the service `golden.well_known.Clock`.
+    ///
+    /// Made by [`new_clock_service`]. Clones are cheap and share their connections.
+    ///
+    /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
+    /// awaited, and that takes options before, such as `.timeout(..)` or
+    /// `.metadata(..)`. A call fails with the status of the handler, or with one that
+    /// says why none has answered.
     #[derive(Clone, Debug)]
     pub struct ClockService {
         target: Target,
     }
 
     /// A client of the service `golden.well_known.Clock` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_clock_service(name: &str, client: &Client) -> ClockService {
         ClockService {
@@ -241,16 +253,16 @@ pub mod __clock {
         /// Calls the rpc `Text`.
         pub fn text(
             &self,
-            req: ::micro_runtime::prost::alloc::string::String,
-        ) -> Call<
-            ::micro_runtime::prost::alloc::string::String,
-            ::micro_runtime::prost::alloc::vec::Vec<u8>,
-            Unary,
-        > {
+            req: ::std::string::String,
+        ) -> Call<::std::string::String, ::std::vec::Vec<u8>, Unary> {
             self.target.unary(&TEXT, req)
         }
 
         /// Calls the rpc `Numbers`.
+        ///
+        /// Awaited, the call gives both sides: `send` the requests and then `finish`, and
+        /// `recv` the replies until `None`, in any order. Dropping one before its end
+        /// cancels the call.
         pub fn numbers(&self) -> Call<f64, u64, Bidi> {
             self.target.bidi(&NUMBERS)
         }
@@ -284,10 +296,7 @@ pub mod __clock {
         .shapes(&DURATION_SHAPE, &EMPTY_SHAPE);
 
     /// The rpc `/golden.well_known.Clock/Text`.
-    pub static TEXT: Method<
-        ::micro_runtime::prost::alloc::string::String,
-        ::micro_runtime::prost::alloc::vec::Vec<u8>,
-    > =
+    pub static TEXT: Method<::std::string::String, ::std::vec::Vec<u8>> =
         Method::new::<ProstJson>(
             MethodKind::Unary,
             "golden.well_known.Clock",
@@ -319,95 +328,92 @@ pub mod __clock {
         )
         .shapes(&BOOL_VALUE_SHAPE, &EVERYTHING_SHAPE);
 
-    static EVERYTHING_SHAPE: Shape = Shape::new(
+    static EVERYTHING_SHAPE: Shape = Shape::message(
         "Everything",
-        "Everything",
+        "",
         &[
-            Shape::new(
+            Shape::nested(
                 "any",
                 "Any",
-                &[
-                    Shape::new("type_url", "string", &[]),
-                    Shape::new("value", "[]uint8", &[]),
-                ],
+                &[Shape::field("type_url", "string"), Shape::field("value", "[]uint8")],
             ),
-            Shape::new(
+            Shape::nested(
                 "duration",
                 "Duration",
-                &[Shape::new("seconds", "int64", &[]), Shape::new("nanos", "int32", &[])],
+                &[Shape::field("seconds", "int64"), Shape::field("nanos", "int32")],
             ),
-            Shape::new("empty", "Empty", &[]),
-            Shape::new("mask", "FieldMask", &[Shape::new("paths", "[]string", &[])]),
-            Shape::new("struct", "Struct", &[Shape::new("fields", "", &[])]),
-            Shape::new(
+            Shape::field("empty", "Empty"),
+            Shape::nested("mask", "FieldMask", &[Shape::field("paths", "[]string")]),
+            Shape::nested("struct", "Struct", &[Shape::field("fields", "")]),
+            Shape::nested(
                 "value",
                 "Value",
                 &[
-                    Shape::new("null_value", "NullValue", &[]),
-                    Shape::new("number_value", "float64", &[]),
-                    Shape::new("string_value", "string", &[]),
-                    Shape::new("bool_value", "bool", &[]),
-                    Shape::new("struct_value", "Struct", &[]),
-                    Shape::new("list_value", "ListValue", &[]),
+                    Shape::field("null_value", "NullValue"),
+                    Shape::field("number_value", "float64"),
+                    Shape::field("string_value", "string"),
+                    Shape::field("bool_value", "bool"),
+                    Shape::field("struct_value", "Struct"),
+                    Shape::field("list_value", "ListValue"),
                 ],
             ),
-            Shape::new("list", "ListValue", &[Shape::new("values", "[]Value", &[])]),
-            Shape::new("null", "NullValue", &[]),
-            Shape::new(
+            Shape::nested("list", "ListValue", &[Shape::field("values", "[]Value")]),
+            Shape::field("null", "NullValue"),
+            Shape::nested(
                 "timestamp",
                 "Timestamp",
-                &[Shape::new("seconds", "int64", &[]), Shape::new("nanos", "int32", &[])],
+                &[Shape::field("seconds", "int64"), Shape::field("nanos", "int32")],
             ),
-            Shape::new("text", "StringValue", &[Shape::new("value", "string", &[])]),
-            Shape::new("number", "Int32Value", &[Shape::new("value", "int32", &[])]),
-            Shape::new("bytes", "BytesValue", &[Shape::new("value", "[]uint8", &[])]),
-            Shape::new("times", "[]Timestamp", &[]),
-            Shape::new("values", "", &[]),
+            Shape::nested("text", "StringValue", &[Shape::field("value", "string")]),
+            Shape::nested("number", "Int32Value", &[Shape::field("value", "int32")]),
+            Shape::nested("bytes", "BytesValue", &[Shape::field("value", "[]uint8")]),
+            Shape::field("times", "[]Timestamp"),
+            Shape::field("values", ""),
         ],
     );
 
-    static BOOL_VALUE_SHAPE: Shape = Shape::new(
+    static BOOL_VALUE_SHAPE: Shape = Shape::message(
         "BoolValue",
-        "BoolValue",
-        &[Shape::new("value", "bool", &[])],
+        "",
+        &[Shape::field("value", "bool")],
     );
 
-    static BYTES_VALUE_SHAPE: Shape = Shape::new(
+    static BYTES_VALUE_SHAPE: Shape = Shape::message(
         "BytesValue",
-        "BytesValue",
-        &[Shape::new("value", "[]uint8", &[])],
+        "",
+        &[Shape::field("value", "[]uint8")],
     );
 
-    static DOUBLE_VALUE_SHAPE: Shape = Shape::new(
+    static DOUBLE_VALUE_SHAPE: Shape = Shape::message(
         "DoubleValue",
-        "DoubleValue",
-        &[Shape::new("value", "float64", &[])],
+        "",
+        &[Shape::field("value", "float64")],
     );
 
-    static DURATION_SHAPE: Shape = Shape::new(
+    static DURATION_SHAPE: Shape = Shape::message(
         "Duration",
-        "Duration",
-        &[Shape::new("seconds", "int64", &[]), Shape::new("nanos", "int32", &[])],
+        "",
+        &[Shape::field("seconds", "int64"), Shape::field("nanos", "int32")],
     );
 
-    static EMPTY_SHAPE: Shape = Shape::new("Empty", "Empty", &[]);
+    static EMPTY_SHAPE: Shape = Shape::message("Empty", "", &[]);
 
-    static STRING_VALUE_SHAPE: Shape = Shape::new(
+    static STRING_VALUE_SHAPE: Shape = Shape::message(
         "StringValue",
-        "StringValue",
-        &[Shape::new("value", "string", &[])],
+        "",
+        &[Shape::field("value", "string")],
     );
 
-    static TIMESTAMP_SHAPE: Shape = Shape::new(
+    static TIMESTAMP_SHAPE: Shape = Shape::message(
         "Timestamp",
-        "Timestamp",
-        &[Shape::new("seconds", "int64", &[]), Shape::new("nanos", "int32", &[])],
+        "",
+        &[Shape::field("seconds", "int64"), Shape::field("nanos", "int32")],
     );
 
-    static U_INT64_VALUE_SHAPE: Shape = Shape::new(
+    static U_INT64_VALUE_SHAPE: Shape = Shape::message(
         "UInt64Value",
-        "UInt64Value",
-        &[Shape::new("value", "uint64", &[])],
+        "",
+        &[Shape::field("value", "uint64")],
     );
 }
 

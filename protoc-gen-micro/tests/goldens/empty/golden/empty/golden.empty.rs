@@ -18,6 +18,9 @@ pub mod __nothing {
     use ::micro_runtime::server::Routes;
 
     /// Has no rpcs.
+    ///
+    /// The handler of the service `golden.empty.Nothing`: implement it, and add it to
+    /// a server with [`register_nothing_handler`].
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `golden.empty.Nothing`",
         label = "`NothingHandler` is not implemented for `{Self}`",
@@ -36,12 +39,17 @@ pub mod __nothing {
     }
 
     /// Has no rpcs.
+    ///
+    /// A client of the service `golden.empty.Nothing`, made by
+    /// [`new_nothing_service`]. Clones are cheap and share their connections.
     #[derive(Clone, Debug)]
     pub struct NothingService {
         target: Target,
     }
 
     /// A client of the service `golden.empty.Nothing` that is registered as `name`.
+    ///
+    /// Nothing is looked up or connected before a call is made.
     #[must_use]
     pub fn new_nothing_service(name: &str, client: &Client) -> NothingService {
         NothingService {

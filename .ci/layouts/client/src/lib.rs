@@ -1,0 +1,3 @@
+//! A client alone.
+
+include!(concat!(env!("OUT_DIR"), "/all.rs"));

@@ -1,0 +1,3 @@
+//! Messages alone.
+
+micro_runtime::include_proto!();

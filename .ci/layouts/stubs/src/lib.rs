@@ -1,0 +1,3 @@
+//! Stubs alone.
+
+micro_runtime::include_proto!();
