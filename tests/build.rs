@@ -11,6 +11,7 @@ fn main() -> Result<(), BuildError> {
             "proto/e2e.proto",
             "proto/json_test.proto",
             "proto/json_types.proto",
+            "proto/mirror.proto",
             "peers/proto/peer.proto",
         ])
         .includes(["proto", "peers/proto", "../proto"])
