@@ -10,6 +10,8 @@ fn main() -> Result<(), BuildError> {
         .files([
             "proto/e2e.proto",
             "proto/json_test.proto",
+            "proto/json_types.proto",
+            "proto/mirror.proto",
             "peers/proto/peer.proto",
         ])
         .includes(["proto", "peers/proto", "../proto"])
@@ -64,6 +66,7 @@ fn constructs() -> Result<(), BuildError> {
         .btree_map([".constructs.maps"])
         .bytes([".constructs.defaults.Required", ".constructs.proto3"])
         .include_file("mod.rs")
+        .file_descriptor_set(true)
         .out_dir(out)
         // It would print the warnings too, which are meant.
         .emit_rerun(false)

@@ -1,4 +1,11 @@
 //! The runtime of micro: discovery, balancing, RPC server and client.
+//!
+//! | feature | default | adds | pulls in |
+//! |---|---|---|---|
+//! | `mdns` | yes | the embedded registry, multicast DNS | `flate2` |
+//! | `flags` | yes | `ServiceBuilder::init`: flags and logs | `tracing-subscriber`, `strsim` |
+//! | `serde` | no | `json::serde`: messages in serde's structs and formats | |
+//! | `full` | no | everything | |
 
 pub mod client;
 pub mod codec;

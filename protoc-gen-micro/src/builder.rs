@@ -7,10 +7,9 @@ use std::{env, fmt, fs};
 
 use prost::Message;
 use prost_build::{Config, ServiceGenerator};
-use prost_types::FileDescriptorProto;
 
 use crate::build_error::BuildError;
-use crate::descriptor::RawRequest;
+use crate::descriptor::{FileName, RawRequest};
 use crate::diagnostic::Diagnostic;
 use crate::generate::{self, Configure, Generated, Standalone};
 use crate::options::{Layout, Options};
@@ -396,9 +395,7 @@ impl Builder {
         let names = set
             .file
             .iter()
-            .map(|file| {
-                FileDescriptorProto::decode(file.clone()).map(|file| file.name().to_owned())
-            })
+            .map(|file| FileName::decode(file.clone()).map(|file| file.name))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| BuildError::new(format!("cannot read the descriptor set: {error}")))?;
         if self.emit_rerun {

@@ -25,6 +25,25 @@
 //! | [`run_plugin`] | the plugin's main function |
 //!
 //! The code refers to nothing but the runtime crate (`::micro_runtime`), which re-exports what it needs.
+//!
+//! # What becomes of protobuf
+//!
+//! All of proto2, proto3, and editions 2023 and 2024. Messages are prost's, and so are their limits:
+//!
+//! | in a file | in Rust |
+//! |---|---|
+//! | explicit presence: `optional`, or `features.field_presence = EXPLICIT` | an `Option` |
+//! | implicit presence | a plain value, written unless it is the default (-0.0 counts as 0) |
+//! | `required`, or `LEGACY_REQUIRED` | a plain value, always written; that it is missing is no error |
+//! | a default value | what the getter of an `Option` gives, and what a required field has at first |
+//! | `packed`, `repeated_field_encoding` | a `Vec`, written so; either way is read |
+//! | groups, `message_encoding = DELIMITED` | a message, written as a group; only a group is read |
+//! | enums, open or closed | an `i32` that keeps numbers without a name, and a getter for the enum |
+//! | strings, with any `utf8_validation` | a `String`: what is not UTF-8 is an error |
+//! | extensions, message sets | nothing: they are skipped like unknown fields, and a warning says which |
+//! | fields that the message does not have | nothing: what is read is not written again |
+//! | options of others: `ctype`, `lazy`, `weak`, `jstype`, `retention`, and your own | nothing: they change no message |
+//! | visibility, naming style, `import option` of edition 2024 | nothing: protoc has seen to them |
 
 mod build_error;
 mod builder;

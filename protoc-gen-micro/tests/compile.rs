@@ -48,6 +48,10 @@ pub mod golden {
         //! The old syntax.
         include!("goldens/proto2/golden.proto2.rs");
     }
+    pub mod editions {
+        //! Features.
+        include!("goldens/editions/golden.editions.rs");
+    }
     pub mod elsewhere {
         //! Messages from elsewhere.
         include!("goldens/elsewhere/golden.elsewhere.rs");

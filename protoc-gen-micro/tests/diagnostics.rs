@@ -7,7 +7,9 @@ mod common;
 use common::{TestResult, protos, request};
 use prost::Message;
 use prost_types::compiler::CodeGeneratorRequest;
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+};
 use protoc_gen_micro::generate;
 
 /// The findings for one file and a parameter, as they are printed.
@@ -123,7 +125,8 @@ fn enum_values_that_become_one() -> TestResult {
     );
     assert_eq!(
         findings(&text, "")?,
-        "a.proto:6: values \"STATE_ON\" and \"ON\" of enum p.State both become \"On\"; rename one"
+        "a.proto:6: values \"STATE_ON\" and \"ON\" of enum p.State both become \"On\"; rename one, or keep the \
+         prefixes with retain_enum_prefix"
     );
     assert!(findings(&text, "retain_enum_prefix").is_err());
     Ok(())
@@ -139,28 +142,51 @@ fn enum_values_of_an_imported_file() -> TestResult {
     let folder = protos(&[("a.proto", importing), ("b.proto", &imported)])?;
     assert_eq!(
         refusal(&request(&[folder.path()], &["a.proto"], "")?)?,
-        "b.proto: values \"STATE_ON\" and \"ON\" of enum p.M.State both become \"On\"; rename one"
+        "b.proto:7: values \"STATE_ON\" and \"ON\" of enum p.M.State both become \"On\"; rename one, or keep the \
+         prefixes with retain_enum_prefix"
     );
     Ok(())
 }
 
-#[test]
-fn a_message_and_a_package_that_need_one_module() -> TestResult {
-    let folder = protos(&[
+/// Message `p.V1` with types inside, and package `p.v1`, which uses it.
+fn one_module(inner: &str) -> TestResult<tempfile::TempDir> {
+    Ok(protos(&[
         (
             "a.proto",
             "syntax = \"proto3\";\npackage p;\n\nmessage V1 {\nmessage Inner {}\n}\n",
         ),
         (
             "b.proto",
-            "syntax = \"proto3\";\npackage p.v1;\nmessage Other {}\n",
+            &format!(
+                "syntax = \"proto3\";\npackage p.v1;\nimport \"a.proto\";\n{inner}\nmessage User {{ p.V1 v1 = 1; }}\n"
+            ),
         ),
-    ])?;
+    ])?)
+}
+
+#[test]
+fn a_message_and_a_package_in_one_module_with_one_name() -> TestResult {
+    let folder = one_module("message Inner {}")?;
     assert_eq!(
         refusal(&request(&[folder.path()], &["a.proto", "b.proto"], "")?)?,
-        "a.proto:4: the types inside message \"V1\" of package p need the module \"v1\", and so does package p.v1; \
-         rename one, or generate p.v1 on its own and name its module with extern_path"
+        "b.proto:4: message \"Inner\" of message p.V1 and message \"Inner\" of package p.v1 both become \"Inner\"; \
+         rename one (the other is at a.proto:5)"
     );
+    Ok(())
+}
+
+#[test]
+fn a_message_and_a_package_of_two_runs_need_one_module() -> TestResult {
+    let folder = one_module("")?;
+    let request = |parameter| request(&[folder.path()], &["b.proto"], parameter);
+    assert_eq!(
+        refusal(&request("")?)?,
+        "a.proto:4: the types inside message \"V1\" of package p need the module \"p::v1\", and so does package p.v1, \
+         but package p is not generated in this run; generate both in one run, or say with extern_path where it is, \
+         or rename one"
+    );
+    // Where it is said, there is no such module here.
+    generate(&request("extern_path=.p.V1=::p::V1")?.encode_to_vec())?;
     Ok(())
 }
 
@@ -198,7 +224,8 @@ fn everything_that_is_wrong_is_said_at_once() -> TestResult {
          unexpected token\n\
          a.proto: the message name \"_\" has no letter or digit to make a Rust name of; rename it\n\
          a.proto:5: messages \"AB\" and \"Ab\" of message p.M both become \"Ab\"; rename one\n\
-         a.proto:7: values \"STATE_ON\" and \"ON\" of enum p.State both become \"On\"; rename one\n\
+         a.proto:7: values \"STATE_ON\" and \"ON\" of enum p.State both become \"On\"; rename one, or keep the \
+         prefixes with retain_enum_prefix\n\
          a.proto:10: methods \"A\" and \"a\" of service p.S both become \"a\"; rename one"
     );
     Ok(())
@@ -279,6 +306,44 @@ fn requests_of_other_tools_are_checked() -> TestResult {
         refusal(&handmade(file))?,
         "a.proto: \"field\" refers to the type \".p.Missing\", which is in none of the files of the request\n\
          a.proto: the message name \"not a name\" is not an identifier"
+    );
+    Ok(())
+}
+
+#[test]
+fn fields_and_enums_of_other_tools_are_checked() -> TestResult {
+    let field = |name: &str, number, default: Option<&str>| FieldDescriptorProto {
+        name: Some(name.into()),
+        number: Some(number),
+        r#type: Some(prost_types::field_descriptor_proto::Type::Int32.into()),
+        default_value: default.map(Into::into),
+        ..FieldDescriptorProto::default()
+    };
+    let file = FileDescriptorProto {
+        name: Some("a.proto".into()),
+        message_type: vec![DescriptorProto {
+            name: Some("M".into()),
+            field: vec![
+                field("zero", 0, None),
+                field("one", 1, Some("1.5")),
+                field("more", 1, Some("-1")),
+                field("late", 536_870_912, None),
+            ],
+            ..DescriptorProto::default()
+        }],
+        enum_type: vec![EnumDescriptorProto {
+            name: Some("E".into()),
+            ..EnumDescriptorProto::default()
+        }],
+        ..FileDescriptorProto::default()
+    };
+    assert_eq!(
+        refusal(&handmade(file))?,
+        "a.proto: enum \"E\" has no values; it needs one\n\
+         a.proto: field \"late\" has the number 536870912, expected one from 1 to 536870911\n\
+         a.proto: field \"more\" has the number 1 of another field; give it one of its own\n\
+         a.proto: field \"one\" has the default value \"1.5\", expected an int32\n\
+         a.proto: field \"zero\" has the number 0, expected one from 1 to 536870911"
     );
     Ok(())
 }

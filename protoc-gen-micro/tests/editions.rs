@@ -178,3 +178,103 @@ fn proto3_said_in_an_edition_gives_the_same_code() -> TestResult {
     }
     Ok(())
 }
+
+/// The finding for a file that protoc wrote for `text`, with these bytes after it.
+fn refusal(text: &str, more: &[u8]) -> TestResult<String> {
+    let folder = protos(&[("a.proto", text)])?;
+    let mut request = common::request(&[folder.path()], &["a.proto"], "")?;
+    if let Some(file) = request.proto_file.first_mut() {
+        file.extend_from_slice(more);
+    }
+    match generate(&request.encode_to_vec()) {
+        Ok(_) => Err("this was taken".into()),
+        Err(error) => Ok(error.to_string()),
+    }
+}
+
+const PLAIN: &str = "edition = \"2023\";\noption features.field_presence = IMPLICIT;\nmessage M {\n  int32 a = 1;\n}\n";
+
+#[test]
+fn features_of_later_versions_are_found() -> TestResult {
+    let unknown = |line: u32, feature: &str| {
+        format!(
+            "a.proto:{line}: features.{feature} is set to the number 9, which protoc-gen-micro {} does not know; use \
+             a newer version",
+            env!("CARGO_PKG_VERSION")
+        )
+    };
+    // FileDescriptorProto.options.features.field_presence = 9.
+    let of_file = refusal(PLAIN, &[0x42, 5, 0x92, 3, 2, 0x08, 9])?;
+    assert_eq!(of_file, unknown(2, "field_presence"));
+    // One more message: .message_type{name: "N", options.features.message_encoding = 9}. It has no line.
+    let message = [0x22, 9, 0x0a, 1, b'N', 0x3a, 4, 0x62, 2, 0x28, 9];
+    let of_message = refusal(PLAIN, &message)?;
+    assert_eq!(
+        of_message,
+        unknown(0, "message_encoding").replace("a.proto:0:", "a.proto:")
+    );
+    Ok(())
+}
+
+#[test]
+fn what_is_no_edition_is_refused() -> TestResult {
+    let unsupported = |what: &str| {
+        format!(
+            "a.proto:1: {what} is not supported by protoc-gen-micro {}, which reads proto2, proto3, and editions 2023 \
+             and 2024: write `edition = \"2024\";` in place of it, or use a newer version",
+            env!("CARGO_PKG_VERSION")
+        )
+    };
+    // FileDescriptorProto: 12 is `syntax`, 14 `edition`; the last one counts.
+    for (more, what) in [
+        (&[0x70, 0xea, 7][..], "edition 2026"),
+        (&[0x70, 0x8f, 0x4e], "edition UNSTABLE"),
+        (&[0x70, 0x84, 7], "edition number 900"),
+        (&[0x70, 0xe6, 7], "edition number 998"),
+        (
+            &[0x70, 0xff, 0xff, 0xff, 0xff, 7],
+            "edition number 2147483647",
+        ),
+    ] {
+        assert_eq!(refusal(PLAIN, more)?, unsupported(what));
+    }
+    let proto3 = "syntax = \"proto3\";\nmessage M {}\n";
+    for (more, what) in [
+        (&b"\x62\x08editions"[..], "an edition without a number"),
+        (b"\x62\x06proto4", "syntax \"proto4\""),
+    ] {
+        assert_eq!(refusal(proto3, more)?, unsupported(what));
+    }
+    Ok(())
+}
+
+#[test]
+fn no_changed_byte_makes_it_panic() -> TestResult {
+    let text = r#"
+        edition = "2023";
+        option features.message_encoding = DELIMITED;
+        message M {
+          M m = 1 [features.field_presence = LEGACY_REQUIRED];
+          oneof o { string s = 2 [default = "x"]; }
+          repeated E e = 3 [features.repeated_field_encoding = EXPANDED];
+          map<int32, M> by = 4;
+          extensions 9;
+        }
+        enum E { option allow_alias = true; A = 0; B = 0; }
+    "#;
+    let folder = protos(&[("a.proto", text)])?;
+    let request = common::request(&[folder.path()], &["a.proto"], "")?.encode_to_vec();
+    let mut taken = 0;
+    for at in 0..request.len() {
+        let mut request = request.clone();
+        request[at] ^= 1 << (at % 8);
+        taken += usize::from(generate(&request).is_ok());
+    }
+    // Many of the bytes are positions.
+    assert!(
+        taken > request.len() / 2,
+        "only {taken} of {}",
+        request.len()
+    );
+    Ok(())
+}

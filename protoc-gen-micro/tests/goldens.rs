@@ -67,6 +67,14 @@ const CASES: &[Case] = &[
              Legacy_ (line 28)",
         ],
     },
+    Case {
+        name: "editions",
+        files: &["editions.proto"],
+        parameter: "",
+        warnings: &[
+            "editions.proto:30: extensions are ignored (reading skips them): the range of Tree (line 30)",
+        ],
+    },
     case("ext", &["ext.proto", "plain.proto"], ""),
     Case {
         name: "elsewhere",

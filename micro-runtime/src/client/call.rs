@@ -239,8 +239,9 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
                     let request = request.ok_or_else(over)?;
                     let body = encode(&codecs.0, &request, plan.target.settings())?;
                     drop(request);
+                    let target = plan.target.clone();
                     let reply = plan::unary(plan, body).await?;
-                    let (message, about) = reply.into_parts(&codecs.1)?;
+                    let (message, about) = reply.into_parts(&codecs.1, target.settings())?;
                     *lock(&slot) = about;
                     Ok(Outcome::of(message))
                 },
@@ -279,7 +280,9 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
     pub(super) fn poll_response(&mut self, cx: &mut Task<'_>) -> Poll<Result<Response<Rsp>>> {
         let done = ready!(self.poll_done(cx, true))?;
         let (message, about) = match done {
-            Done::Reply(reply) => reply.into_parts(&self.method.response)?,
+            Done::Reply(reply) => {
+                reply.into_parts(&self.method.response, self.target.settings())?
+            }
             Done::Outcome(outcome, about) => (message_of(outcome)?, about),
         };
         Poll::Ready(Ok(Response::new(message, about)))
@@ -293,7 +296,7 @@ impl<Req: Send + 'static, Rsp: Send + 'static> sealed::Kind<Req, Rsp> for Unary 
 
     fn poll(call: &mut Call<Req, Rsp, Unary>, cx: &mut Task<'_>) -> Poll<Result<Rsp>> {
         Poll::Ready(match ready!(call.poll_done(cx, false))? {
-            Done::Reply(reply) => reply.message(&call.method.response),
+            Done::Reply(reply) => reply.message(&call.method.response, call.target.settings()),
             Done::Outcome(outcome, _) => message_of(outcome),
         })
     }
@@ -302,13 +305,13 @@ impl<Req: Send + 'static, Rsp: Send + 'static> sealed::Kind<Req, Rsp> for Unary 
 // ===== impl Reply =====
 
 impl Reply {
-    fn message<M>(self, codec: &Codec<M>) -> Result<M> {
-        let encoding = self.receiving.content_type().request_encoding();
+    fn message<M>(self, codec: &Codec<M>, settings: &Settings) -> Result<M> {
+        let encoding = self.receiving.content_type().encoding(&settings.json);
         codec.decode(self.message, &encoding)
     }
 
-    fn into_parts<M>(self, codec: &Codec<M>) -> Result<(M, About)> {
-        let encoding = self.receiving.content_type().request_encoding();
+    fn into_parts<M>(self, codec: &Codec<M>, settings: &Settings) -> Result<(M, About)> {
+        let encoding = self.receiving.content_type().encoding(&settings.json);
         let message = codec.decode(self.message, &encoding)?;
         let (headers, trailers) = self.receiving.into_metadata();
         let about = About {

@@ -8,6 +8,7 @@ use super::head::Heads;
 use crate::codec::Encoding;
 use crate::error::Error;
 use crate::interceptor::{Chain, DynInterceptor, Interceptor};
+use crate::json;
 use crate::metadata::Metadata;
 use crate::protocol::grpc::{ContentType, MAX_MESSAGE};
 use crate::selector::Filter;
@@ -34,6 +35,7 @@ pub struct ClientOptions {
     timeout: Option<Option<Duration>>,
     retries: Option<u32>,
     content_type: Option<String>,
+    json: Option<json::Options>,
     max_reply: Option<usize>,
     max_connections: Option<usize>,
     forward: Option<Vec<Box<str>>>,
@@ -71,6 +73,24 @@ impl ClientOptions {
     /// protobuf, `application/grpc+json` and `application/json` are JSON. Default: `application/grpc`.
     pub fn content_type(mut self, content_type: impl Into<String>) -> ClientOptions {
         self.content_type = Some(content_type.into());
+        self
+    }
+
+    /// How JSON is written and read, where the content type is JSON. Default: lowerCamelCase names, as go-micro's
+    /// clients write them; fields of replies that are not known are ignored; an `Any` may hold the well-known
+    /// types alone.
+    ///
+    /// ```
+    /// use micro_runtime::client::ClientOptions;
+    /// use micro_runtime::json::Options;
+    ///
+    /// let json = ClientOptions::new()
+    ///     .content_type("application/json")
+    ///     .json(Options::new().proto_names(true).emit_defaults(true));
+    /// # let _ = json;
+    /// ```
+    pub fn json(mut self, options: json::Options) -> ClientOptions {
+        self.json = Some(options);
         self
     }
 
@@ -134,6 +154,7 @@ impl fmt::Debug for ClientOptions {
             .field("timeout", &self.timeout)
             .field("retries", &self.retries)
             .field("content_type", &self.content_type)
+            .field("json", &self.json)
             .field("max_reply_size", &self.max_reply)
             .field("max_connections_per_node", &self.max_connections)
             .field("forward", &self.forward)
@@ -155,6 +176,8 @@ pub(super) struct Settings {
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
     pub(super) content_type: ContentType,
+    pub(super) json: json::Options,
+    /// That of the content type.
     pub(super) encoding: Encoding,
     pub(super) heads: Heads,
     pub(super) max_reply: usize,
@@ -175,7 +198,8 @@ impl Default for Settings {
             timeout: Some(TIMEOUT),
             retries: 1,
             content_type,
-            encoding: content_type.request_encoding(),
+            json: json::Options::new(),
+            encoding: content_type.encoding(&json::Options::new()),
             heads: Heads::of(content_type),
             max_reply: MAX_MESSAGE,
             max_connections: MAX_CONNECTIONS,
@@ -205,9 +229,12 @@ impl Settings {
                 ))
             })?;
             settings.content_type = content_type;
-            settings.encoding = content_type.request_encoding();
             settings.heads = Heads::of(content_type);
         }
+        if let Some(json) = options.json {
+            settings.json = json;
+        }
+        settings.encoding = settings.content_type.encoding(&settings.json);
         if let Some(max_reply) = options.max_reply {
             settings.max_reply = max_reply;
         }

@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn places_what_is_no_text() {
         let json = [b"{\n \"a\": \"".as_slice(), &[0xff], b"\"}"].concat();
-        let error = JsonError::not_utf8(&json, str::from_utf8(&json).unwrap_err());
+        let error = JsonError::not_utf8(&json, std::str::from_utf8(&json).unwrap_err());
         assert!(error.is_syntax());
         assert_eq!((error.line(), error.column()), (Some(2), Some(8)));
         assert_eq!(

@@ -29,7 +29,8 @@
 //! # Why not serde's traits
 //!
 //! They take no options, cannot be implemented for `prost_types`, and `Any` needs a [`TypeRegistry`]. Tokens are
-//! read, and text is written, by serde_json all the same.
+//! read, and text is written, by serde_json all the same. With the feature `serde`, the module `serde` puts messages
+//! into structs and formats of serde.
 
 mod bytes;
 mod error;
@@ -41,6 +42,9 @@ mod options;
 mod reader;
 mod registry;
 mod scalar;
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub mod serde;
 mod source;
 mod well_known;
 mod writer;
@@ -52,6 +56,9 @@ pub use self::message::{JsonEnum, JsonMessage, Merged, Parsed};
 pub use self::options::Options;
 pub use self::reader::JsonReader;
 pub use self::registry::TypeRegistry;
+#[cfg(feature = "serde")]
+#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
+pub use self::serde::Serde;
 pub use self::writer::JsonWriter;
 
 /// How deep messages may be nested, when read and when written; the limit that prost has for binary messages.

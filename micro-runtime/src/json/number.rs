@@ -133,6 +133,12 @@ impl<'t> Decimal<'t> {
     }
 }
 
+/// Whether a text is a number of JSON's grammar.
+#[cfg(feature = "serde")]
+pub(super) fn is_number(text: &str) -> bool {
+    Decimal::parse(text).is_some()
+}
+
 /// Splits the digits off that a text starts with.
 fn digits(text: &str) -> (&str, &str) {
     let end = text

@@ -72,7 +72,7 @@ pub enum Token<'s> {
 /// as text: serde_json can only give either.
 pub(super) fn drive(json: &[u8], read: &mut OnElement<'_>) -> Result<()> {
     // Once for the whole text, which costs less than once for each string.
-    let text = str::from_utf8(json).map_err(|error| JsonError::not_utf8(json, error))?;
+    let text = std::str::from_utf8(json).map_err(|error| JsonError::not_utf8(json, error))?;
     match drive_once(text, false, read) {
         Err(error) if error.is_inexact() => drive_once(text, true, read),
         result => result,
@@ -234,7 +234,7 @@ impl Source for Already<'_> {
 
 /// What serde_json names a number's text, if another crate of the program turns `arbitrary_precision` on: then a
 /// number that is no plain integer comes as a map of this one key.
-const NUMBER_KEY: &str = "$serde_json::private::Number";
+pub(super) const NUMBER_KEY: &str = "$serde_json::private::Number";
 
 /// The methods of a visitor that get a scalar; `$wrap` makes the visitor's value of a token.
 macro_rules! scalars {

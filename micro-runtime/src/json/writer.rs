@@ -25,6 +25,14 @@ pub struct JsonWriter<'a> {
     empty: bool,
 }
 
+/// A place in what is written.
+#[cfg(feature = "serde")]
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    length: usize,
+    empty: bool,
+}
+
 // ===== impl JsonWriter =====
 
 impl<'a> JsonWriter<'a> {
@@ -132,17 +140,26 @@ impl<'a> JsonWriter<'a> {
         end: u8,
         content: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        self.buffer.push(start);
+        self.start(start);
+        content(self)?;
+        self.end(end);
+        Ok(())
+    }
+
+    /// Opens a list or an object, which [`JsonWriter::end`] closes.
+    pub(super) fn start(&mut self, bracket: u8) {
+        self.buffer.push(bracket);
         self.open += 1;
         self.empty = true;
-        content(self)?;
+    }
+
+    pub(super) fn end(&mut self, bracket: u8) {
         self.open -= 1;
         if self.options.pretty && !self.empty {
             self.new_line();
         }
-        self.buffer.push(end);
+        self.buffer.push(bracket);
         self.empty = false;
-        Ok(())
     }
 
     /// Comes before every element of a list and every key of an object.
@@ -220,6 +237,30 @@ impl<'a> JsonWriter<'a> {
         CompactFormatter
             .write_u64(&mut *self.buffer, value)
             .map_err(JsonError::write)
+    }
+
+    /// Writes what displays as a number.
+    #[cfg(feature = "serde")]
+    pub(super) fn number(&mut self, number: &dyn fmt::Display) -> Result<()> {
+        use std::io::Write as _;
+
+        write!(self.buffer, "{number}").map_err(JsonError::write)
+    }
+
+    /// The place that [`JsonWriter::rewind`] goes back to.
+    #[cfg(feature = "serde")]
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
+            length: self.buffer.len(),
+            empty: self.empty,
+        }
+    }
+
+    /// Takes back what was written since, in which every list and object that was opened was closed.
+    #[cfg(feature = "serde")]
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        self.buffer.truncate(mark.length);
+        self.empty = mark.empty;
     }
 
     pub(super) fn quoted_signed(&mut self, value: i64) -> Result<()> {

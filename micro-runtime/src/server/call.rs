@@ -60,7 +60,7 @@ where
         shared,
         cost,
     } = call;
-    let encoding = content_type.reply_encoding();
+    let encoding = content_type.encoding(&shared.json);
     async move {
         let work = pin!(async {
             let mut reader = MessageReader::new(body, shared.limits.max_message);
@@ -116,7 +116,7 @@ pub(super) async fn client_streaming<H, Req, Rsp, F, Fut>(
         shared,
         cost,
     } = call;
-    let encoding = content_type.reply_encoding();
+    let encoding = content_type.encoding(&shared.json);
     let work = pin!(async {
         let requests = streams::inbound(method, body, &context, content_type, &shared);
         let message = if shared.interceptors.is_empty() {
@@ -171,8 +171,8 @@ pub(super) async fn server_streaming<H, Req, Rsp, F, Fut>(
         let bytes = first_message(&mut reader, shared.limits.body_stall).await?;
         let request = method
             .request
-            .decode(bytes, &content_type.reply_encoding())?;
-        let responses = streams::outbound(method, &reply, content_type);
+            .decode(bytes, &content_type.encoding(&shared.json))?;
+        let responses = streams::outbound(method, &reply, content_type, &shared);
         let result = if shared.interceptors.is_empty() {
             function(handler, context.clone(), request, responses).await
         } else {
@@ -224,7 +224,7 @@ pub(super) async fn bidi<H, Req, Rsp, F, Fut>(
     let reply = SharedReply::new(reply, context.clone());
     let work = pin!(async {
         let requests = streams::inbound(method, body, &context, content_type, &shared);
-        let responses = streams::outbound(method, &reply, content_type);
+        let responses = streams::outbound(method, &reply, content_type, &shared);
         if shared.interceptors.is_empty() {
             function(handler, context.clone(), requests, responses).await
         } else {

@@ -29,6 +29,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::exchange::{Exchange, Serve, Slot, Verb, Work};
 use crate::interceptor::{Chain, DynInterceptor, Interceptor};
+use crate::json;
 use crate::protocol::grpc::{self, ContentType, Dialect, Unsupported};
 use crate::registry::Endpoint;
 use crate::status::Status;
@@ -45,6 +46,7 @@ pub struct ServerOptions {
     pub(crate) max_message: usize,
     pub(crate) inline_poll_limit: Duration,
     pub(crate) body_stall: Duration,
+    pub(crate) json: json::Options,
     pub(crate) interceptors: Vec<Arc<dyn DynInterceptor>>,
 }
 
@@ -58,6 +60,8 @@ impl ServerOptions {
             max_message: grpc::MAX_MESSAGE,
             inline_poll_limit: Duration::from_micros(50),
             body_stall: Duration::from_secs(60),
+            // As go-micro's servers write it.
+            json: json::Options::new().proto_names(true),
             interceptors: Vec::new(),
         }
     }
@@ -86,6 +90,23 @@ impl ServerOptions {
         self
     }
 
+    /// How JSON is read and written, for callers that speak it. Default: replies have the names of the proto, as
+    /// go-micro's servers write them, and requests may have fields that are not known; an `Any` may hold the
+    /// well-known types alone.
+    ///
+    /// ```
+    /// use micro_runtime::json::Options;
+    /// use micro_runtime::server::ServerOptions;
+    ///
+    /// let strict = ServerOptions::new().json(Options::new().reject_unknown_fields(true));
+    /// # let _ = strict;
+    /// ```
+    #[must_use]
+    pub fn json(mut self, options: json::Options) -> ServerOptions {
+        self.json = options;
+        self
+    }
+
     /// Adds an interceptor, inside those that were added before.
     #[must_use]
     pub fn interceptor(mut self, interceptor: impl Interceptor) -> ServerOptions {
@@ -106,6 +127,7 @@ impl fmt::Debug for ServerOptions {
             .field("max_message", &self.max_message)
             .field("inline_poll_limit", &self.inline_poll_limit)
             .field("body_stall", &self.body_stall)
+            .field("json", &self.json)
             .field("interceptors", &self.interceptors.len())
             .finish()
     }
@@ -129,6 +151,7 @@ struct Inner {
 pub(crate) struct Shared {
     name: Arc<str>,
     limits: Limits,
+    json: json::Options,
     interceptors: Chain,
 }
 
@@ -155,6 +178,7 @@ impl Server {
                     inline_poll: options.inline_poll_limit,
                     body_stall: options.body_stall,
                 },
+                json: options.json,
                 interceptors: options.interceptors.into(),
             }),
         }))

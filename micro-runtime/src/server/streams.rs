@@ -35,7 +35,7 @@ pub(super) fn inbound<Req: 'static, Rsp>(
     Inbound::new(Requests {
         reader: MessageReader::new(body, shared.limits.max_message),
         codec: method.request,
-        encoding: content_type.reply_encoding(),
+        encoding: content_type.encoding(&shared.json),
         context: context.clone(),
     })
 }
@@ -168,11 +168,12 @@ pub(super) fn outbound<Req, Rsp: 'static>(
     method: &Method<Req, Rsp>,
     reply: &Arc<SharedReply>,
     content_type: ContentType,
+    shared: &Shared,
 ) -> Outbound<Rsp> {
     Outbound::new(Responses {
         reply: Arc::clone(reply),
         codec: method.response,
-        encoding: content_type.reply_encoding(),
+        encoding: content_type.encoding(&shared.json),
     })
 }
 

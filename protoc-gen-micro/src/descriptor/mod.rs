@@ -11,8 +11,10 @@ mod lower;
 mod request;
 mod required;
 mod slim;
+mod sound;
 mod source;
 mod stream;
+mod utf8;
 mod wire;
 
 pub(crate) use features::{MAXIMUM_EDITION, MINIMUM_EDITION};
@@ -23,4 +25,4 @@ pub(crate) use request::{File, Request};
 pub(crate) use slim::FileWithoutSource;
 pub(crate) use source::comment;
 pub(crate) use stream::read_request;
-pub(crate) use wire::{RawFileSet, RawRequest, Response, ResponseFile};
+pub(crate) use wire::{FileName, RawFileSet, RawRequest, Response, ResponseFile};

@@ -3,14 +3,16 @@
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
-use prost::Message;
 use prost::bytes::Bytes;
+use prost::{DecodeError, Message};
 use prost_types::{FileDescriptorProto, SourceCodeInfo};
 
 use super::editions;
 use super::extensions;
 use super::features::Edition;
+use super::sound;
 use super::source;
+use super::utf8;
 use super::wire::{FileExtra, FileSource, RawRequest};
 use crate::diagnostic::{Diagnostic, Error};
 
@@ -55,7 +57,7 @@ impl Request {
                     "cannot read a file descriptor in the request: {error}"
                 ))
             };
-            let mut proto = FileDescriptorProto::decode(bytes.clone()).map_err(unreadable)?;
+            let (bytes, mut proto, unclean) = decode_file(bytes).map_err(unreadable)?;
             let extra = FileExtra::decode(bytes.clone()).map_err(unreadable)?;
             // An empty package is no package: prost-build would look for `..Message`.
             proto.package = proto.package.filter(|package| !package.is_empty());
@@ -70,6 +72,9 @@ impl Request {
             let target = targets.contains(proto.name());
             if target {
                 warnings.extend(extensions::warning(&proto));
+                if unclean {
+                    warnings.extend(utf8::warnings(&proto));
+                }
             }
             proto.source_code_info = None;
             files.push(File {
@@ -86,6 +91,7 @@ impl Request {
                 )));
             }
         }
+        diagnostics.extend(sound::check(&files));
         if !diagnostics.is_empty() {
             diagnostics.sort();
             return Err(Error::refused(diagnostics));
@@ -117,6 +123,18 @@ impl File {
     pub(crate) fn line(&self, path: &[i32]) -> Option<u32> {
         source::line_in(self.source()?, path)
     }
+}
+
+/// Decodes a file: its bytes, its descriptor, and whether it was made UTF-8 for that.
+fn decode_file(bytes: Bytes) -> Result<(Bytes, FileDescriptorProto, bool), DecodeError> {
+    let error = match FileDescriptorProto::decode(bytes.clone()) {
+        Ok(proto) => return Ok((bytes, proto, false)),
+        Err(error) => error,
+    };
+    let clean = utf8::replace(&bytes).filter(|clean| *clean != bytes);
+    let clean = clean.ok_or(error)?;
+    let proto = FileDescriptorProto::decode(clean.clone())?;
+    Ok((clean, proto, true))
 }
 
 /// The edition of a file; `None` for proto2 and proto3.

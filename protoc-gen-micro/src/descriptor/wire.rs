@@ -37,6 +37,13 @@ pub(crate) struct FileExtra {
     pub(crate) edition: Option<i32>,
 }
 
+/// The name of a `google.protobuf.FileDescriptorProto`, whatever else is in it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct FileName {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+}
+
 /// The comments and positions of a `google.protobuf.FileDescriptorProto`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct FileSource {

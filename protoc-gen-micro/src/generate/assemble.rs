@@ -5,9 +5,11 @@ use quote::quote;
 use syn::parse::Parser as _;
 use syn::{Attribute, Item};
 
+use super::include::Hosted;
 use super::messages::quietly;
 use super::package::Package;
 use super::print;
+use super::repair::{has_html, host, repair};
 use crate::diagnostic::Diagnostic;
 
 /// The first line of every file. No date: the same input gives the same bytes.
@@ -26,6 +28,8 @@ pub(crate) struct Source<'a> {
     pub(crate) text: &'a str,
     /// Whether it may have more in it than prost-build writes by itself, such as attributes that the user gave.
     pub(crate) customized: bool,
+    /// What else goes into its modules.
+    pub(crate) hosted: &'a [Hosted],
 }
 
 /// Puts a file together: what prost-build wrote, then what was made here.
@@ -71,15 +75,20 @@ pub(crate) fn print_items(items: TokenStream) -> Result<String, syn::Error> {
 
 fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String, Diagnostic> {
     // What generated messages cannot keep to, so that users can deny it: their names and comments are the proto's,
-    // and which of them are used is the user's.
+    // and which of them are used is the user's; and angle brackets in comments need not be HTML.
     const ALLOW: &str =
         "#[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]";
-    let allow: &[&str] = match messages.text.contains("#[deprecated]") {
-        true => &["#[allow(deprecated)]", ALLOW],
-        false => &[ALLOW],
-    };
+    let mut allow = vec![ALLOW];
+    if messages.text.contains("#[deprecated]") {
+        allow.insert(0, "#[allow(deprecated)]");
+    }
+    if has_html(messages.text) {
+        allow.push("#[allow(rustdoc::invalid_html_tags)]");
+    }
+    let text = &repair(messages.text);
     if !messages.customized
-        && let Some(printed) = print::messages::print(messages.text, allow)
+        && messages.hosted.is_empty()
+        && let Some(printed) = print::messages::print(text, &allow)
     {
         return Ok(printed);
     }
@@ -90,7 +99,8 @@ fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String,
             package.name()
         ))
     };
-    let mut file = syn::parse_file(messages.text).map_err(invalid)?;
+    let mut file = syn::parse_file(text).map_err(invalid)?;
+    host(&mut file.items, messages.hosted)?;
     let allow = Attribute::parse_outer
         .parse_str(&allow.concat())
         .map_err(invalid)?;

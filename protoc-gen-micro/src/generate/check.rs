@@ -3,7 +3,7 @@
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, EnumDescriptorProto};
 
-use super::types::Types;
+use super::types::{Types, is_map_entry};
 use crate::descriptor::File;
 use crate::diagnostic::Diagnostic;
 
@@ -54,7 +54,10 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn message(&mut self, message: &DescriptorProto) {
-        self.name("message", message.name());
+        // Nobody sees the names of maps' entries, and protoc makes `1Entry` of a map `_1`.
+        if !is_map_entry(message) {
+            self.name("message", message.name());
+        }
         for field in &message.field {
             self.name("field", field.name());
             match field.r#type() {

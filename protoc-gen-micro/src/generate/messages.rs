@@ -2,7 +2,7 @@
 //! comments need not be in memory together.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use syn::parse::Parser as _;
 
 use super::deprecated;
 use super::package::Package;
+use super::prepare;
 use super::recursion::boxed_groups;
 use super::skeleton;
 use super::types::{Types, matches, prost_path, prost_types_path};
@@ -41,6 +42,8 @@ pub(crate) type Configure<'a> = &'a mut dyn FnMut(&mut Config);
 pub(crate) struct Prost<'a> {
     config: Config,
     types: &'a Types<'a>,
+    /// Enum fields that have to be plain integers, by their full paths.
+    plain_enums: &'a BTreeSet<String>,
     services: Services,
     /// How prost-build's text writes the standard library.
     alloc: String,
@@ -61,6 +64,7 @@ impl<'a> Prost<'a> {
     pub(crate) fn new(
         files: &[File],
         types: &'a Types<'a>,
+        plain_enums: &'a BTreeSet<String>,
         options: &Options,
         extern_path: &[(String, String)],
         configure: Option<Configure<'_>>,
@@ -97,6 +101,7 @@ impl<'a> Prost<'a> {
         Prost {
             config,
             types,
+            plain_enums,
             services,
             alloc: format!("{}::alloc::", prost_path(options)),
             customized,
@@ -115,6 +120,7 @@ impl<'a> Prost<'a> {
             proto.source_code_info = file.source_code_info();
             complete_locations(&mut proto);
             deprecated::note(&mut proto);
+            prepare::file(&mut proto, self.types, self.plain_enums);
             // Comments that belong to no item are not printed, but prost-build would look into each of their lines.
             for location in proto
                 .source_code_info

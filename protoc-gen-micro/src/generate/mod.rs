@@ -11,8 +11,10 @@ mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
+mod prepare;
 mod print;
 mod recursion;
+mod repair;
 mod services;
 mod skeleton;
 mod symbols;
@@ -26,6 +28,7 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use self::assemble::Source;
+use self::include::{Hosted, Tree};
 pub(crate) use self::messages::Configure;
 use self::messages::Prost;
 use self::names::RustNames;
@@ -113,6 +116,7 @@ pub(crate) fn run(
     }
     let mut annotations = Annotations::read(&packages, &files, &types, options);
     let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
+    let mut tree = Tree::new(&packages, &symbols.hosts, options);
     let run = Run {
         files: &files,
         by_name,
@@ -121,6 +125,7 @@ pub(crate) fn run(
         annotations: &annotations,
         options,
         extern_path: &extern_path,
+        hosted: tree.hosted(&packages, options),
     };
     let written: Vec<&Package<'_>> = packages.iter().filter(|each| each.written).collect();
     let mut generated = Vec::with_capacity(written.len() + 1);
@@ -140,7 +145,7 @@ pub(crate) fn run(
     if let Some(name) = &options.include_file {
         generated.push(GeneratedFile {
             name: name.clone(),
-            content: include::emit(&packages, options),
+            content: tree.include_file(),
         });
     }
     generated.sort_by(|a, b| a.name.cmp(&b.name));
@@ -165,6 +170,8 @@ struct Run<'a> {
     annotations: &'a Annotations,
     options: &'a Options,
     extern_path: &'a [(String, String)],
+    /// What goes into the modules of messages, by the modules of their package.
+    hosted: HashMap<Vec<String>, Vec<Hosted>>,
 }
 
 // ===== impl Run =====
@@ -178,7 +185,15 @@ impl Run<'_> {
     ) -> Vec<Result<String, Diagnostic>> {
         let prost = |configure: Option<Configure<'_>>| {
             let Run { files, types, .. } = self;
-            Prost::new(files, types, self.options, self.extern_path, configure)
+            let plain_enums = &self.symbols.plain_enums;
+            Prost::new(
+                files,
+                types,
+                plain_enums,
+                self.options,
+                self.extern_path,
+                configure,
+            )
         };
         if configure.is_some() {
             // The user's function is called once and on this thread.
@@ -240,6 +255,7 @@ impl Run<'_> {
         let source = Source {
             text: if options.messages { &messages.text } else { "" },
             customized: prost.customized,
+            hosted: self.hosted.get(&package.modules).map_or(&[], Vec::as_slice),
         };
         if options.file_descriptor_set {
             rest.extend(descriptors::emit(package, &self.by_name)?);

@@ -4,30 +4,64 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use proc_macro2::Ident;
 use prost_types::field_descriptor_proto::Type;
-use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+};
 
 use super::names::{self, RustNames, camel, go_camel, snake};
 use crate::options::Options;
 
-/// The types of `google.protobuf` that have JSON forms of their own; the runtime knows them all.
+/// The types of `google.protobuf` that are in prost-types, with what is nested in them. The runtime has the JSON of
+/// them all: for some a form of their own, for the others an object of their fields.
 const WELL_KNOWN_JSON: &[&str] = &[
     "Any",
+    "Api",
     "BoolValue",
     "BytesValue",
+    "DescriptorProto",
     "DoubleValue",
     "Duration",
     "Empty",
+    "Enum",
+    "EnumDescriptorProto",
+    "EnumOptions",
+    "EnumValue",
+    "EnumValueDescriptorProto",
+    "EnumValueOptions",
+    "ExtensionRangeOptions",
+    "Field",
+    "FieldDescriptorProto",
     "FieldMask",
+    "FieldOptions",
+    "FileDescriptorProto",
+    "FileDescriptorSet",
+    "FileOptions",
     "FloatValue",
+    "GeneratedCodeInfo",
     "Int32Value",
     "Int64Value",
     "ListValue",
+    "MessageOptions",
+    "Method",
+    "MethodDescriptorProto",
+    "MethodOptions",
+    "Mixin",
     "NullValue",
+    "OneofDescriptorProto",
+    "OneofOptions",
+    "Option",
+    "ServiceDescriptorProto",
+    "ServiceOptions",
+    "SourceCodeInfo",
+    "SourceContext",
     "StringValue",
     "Struct",
+    "Syntax",
     "Timestamp",
+    "Type",
     "UInt32Value",
     "UInt64Value",
+    "UninterpretedOption",
     "Value",
 ];
 
@@ -46,10 +80,17 @@ struct Entry<'a> {
     nesting: Vec<String>,
     /// Its own name in the proto.
     name: &'a str,
-    /// Its descriptor; none for an enum.
-    message: Option<&'a DescriptorProto>,
+    /// What it is.
+    descriptor: Descriptor<'a>,
     /// Its path, if it comes from elsewhere.
     elsewhere: Option<String>,
+}
+
+/// What a type is.
+#[derive(Clone, Copy)]
+enum Descriptor<'a> {
+    Message(&'a DescriptorProto),
+    Enum(&'a EnumDescriptorProto),
 }
 
 /// Proto paths (of packages and types) that live elsewhere.
@@ -81,16 +122,12 @@ impl<'a> Types<'a> {
         };
         for file in files {
             let package = package_modules(file.package());
-            let prefix = file
-                .package
-                .as_ref()
-                .map(|package| format!(".{package}"))
-                .unwrap_or_default();
+            let prefix = full_path(file);
             for message in &file.message_type {
                 types.add_message(&prefix, &package, &[], message);
             }
             for item in &file.enum_type {
-                types.add(&prefix, &package, &[], item.name(), None);
+                types.add(&prefix, &package, &[], Descriptor::Enum(item));
             }
         }
         types.find_without_json(options);
@@ -105,14 +142,14 @@ impl<'a> Types<'a> {
         message: &'a DescriptorProto,
     ) {
         let full = format!("{prefix}.{}", message.name());
-        self.add(prefix, package, nesting, message.name(), Some(message));
+        self.add(prefix, package, nesting, Descriptor::Message(message));
         let mut inner = nesting.to_vec();
         inner.push(snake(message.name()));
         for nested in &message.nested_type {
             self.add_message(&full, package, &inner, nested);
         }
         for item in &message.enum_type {
-            self.add(&full, package, &inner, item.name(), None);
+            self.add(&full, package, &inner, Descriptor::Enum(item));
         }
     }
 
@@ -121,16 +158,19 @@ impl<'a> Types<'a> {
         prefix: &str,
         package: &[String],
         nesting: &[String],
-        name: &'a str,
-        message: Option<&'a DescriptorProto>,
+        descriptor: Descriptor<'a>,
     ) {
+        let name = match descriptor {
+            Descriptor::Message(message) => message.name(),
+            Descriptor::Enum(item) => item.name(),
+        };
         let full = format!("{prefix}.{name}");
         let elsewhere = self.externs.resolve(&full);
         let entry = Entry {
             package: package.to_vec(),
             nesting: nesting.to_vec(),
             name,
-            message,
+            descriptor,
             elsewhere,
         };
         self.entries.insert(full, entry);
@@ -141,7 +181,8 @@ impl<'a> Types<'a> {
     fn find_without_json(&mut self, options: &Options) {
         let is_well_known = |full: &str| {
             let name = full.strip_prefix(".google.protobuf.");
-            name.is_some_and(|name| WELL_KNOWN_JSON.contains(&name))
+            let outermost = name.and_then(|name| name.split('.').next());
+            outermost.is_some_and(|name| WELL_KNOWN_JSON.contains(&name))
         };
         let elsewhere_with_json = |full: &str| {
             is_well_known(full) || options.extern_json.iter().any(|path| is_below(full, path))
@@ -156,7 +197,7 @@ impl<'a> Types<'a> {
                 continue;
             }
             for field in entry
-                .message
+                .message()
                 .map(|message| &message.field)
                 .into_iter()
                 .flatten()
@@ -191,7 +232,15 @@ impl<'a> Types<'a> {
 
     /// A message's descriptor.
     pub(crate) fn message(&self, proto_name: &str) -> Option<&'a DescriptorProto> {
-        self.entries.get(proto_name).and_then(|entry| entry.message)
+        self.entries.get(proto_name).and_then(Entry::message)
+    }
+
+    /// An enum's descriptor.
+    pub(crate) fn enumeration(&self, proto_name: &str) -> Option<&'a EnumDescriptorProto> {
+        match self.entries.get(proto_name)?.descriptor {
+            Descriptor::Enum(item) => Some(item),
+            Descriptor::Message(_) => None,
+        }
     }
 
     /// Whether a type comes from elsewhere.
@@ -199,6 +248,12 @@ impl<'a> Types<'a> {
         self.entries
             .get(proto_name)
             .is_some_and(|entry| entry.elsewhere.is_some())
+    }
+
+    /// The modules of the package that a type is in.
+    pub(crate) fn package_of(&self, proto_name: &str) -> Option<&[String]> {
+        let entry = self.entries.get(proto_name)?;
+        Some(&entry.package)
     }
 
     /// Whether there is such a type.
@@ -228,6 +283,17 @@ impl<'a> Types<'a> {
         }
         parts.reverse();
         parts.join("_")
+    }
+}
+
+// ===== impl Entry =====
+
+impl<'a> Entry<'a> {
+    fn message(&self) -> Option<&'a DescriptorProto> {
+        match self.descriptor {
+            Descriptor::Message(message) => Some(message),
+            Descriptor::Enum(_) => None,
+        }
     }
 }
 
@@ -338,7 +404,7 @@ impl RustNames for PackageNames<'_> {
         let mut nesting = entry.nesting.clone();
         nesting.push(snake(entry.name));
         let name = entry
-            .message
+            .message()
             .map_or_else(|| camel(oneof), |message| oneof_name(message, oneof));
         parse_type(&self.relative(from_depth, &entry.package, &nesting, &name))
     }
@@ -361,6 +427,38 @@ impl RustNames for PackageNames<'_> {
     fn runtime(&self) -> &syn::Path {
         self.runtime
     }
+}
+
+/// A file's package with its dot; nothing without one.
+pub(crate) fn full_path(file: &FileDescriptorProto) -> String {
+    match file.package() {
+        "" => String::new(),
+        package => format!(".{package}"),
+    }
+}
+
+/// Whether prost-build takes a file for proto2.
+pub(crate) fn is_proto2(file: &FileDescriptorProto) -> bool {
+    file.syntax.as_deref() != Some("proto3")
+}
+
+/// Whether a message stands for the entries of a map.
+pub(crate) fn is_map_entry(message: &DescriptorProto) -> bool {
+    message
+        .options
+        .as_ref()
+        .is_some_and(|options| options.map_entry())
+}
+
+/// The entries of a map field, in the message whose full path (with its dot) this is.
+pub(crate) fn map_entry<'m>(
+    full: &str,
+    message: &'m DescriptorProto,
+    field: &FieldDescriptorProto,
+) -> Option<&'m DescriptorProto> {
+    let name = field.type_name().strip_prefix(full)?.strip_prefix('.')?;
+    let mut nested = message.nested_type.iter();
+    nested.find(|nested| is_map_entry(nested) && nested.name() == name)
 }
 
 /// The modules of a package.

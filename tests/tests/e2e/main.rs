@@ -7,6 +7,7 @@ mod cancel;
 mod discovery;
 mod faults;
 mod hops;
+mod json;
 mod stop;
 mod support;
 mod wire;

@@ -11,6 +11,10 @@
 mod proto {
     micro_runtime::include_proto!();
 }
+#[allow(dead_code)]
+mod other {
+    include!(concat!(env!("OUT_DIR"), "/constructs/mod.rs"));
+}
 mod generate;
 mod mutate;
 mod restate;
@@ -21,11 +25,12 @@ use generate::Generator;
 use micro_runtime::json::{JsonMessage, Options, TypeRegistry};
 use micro_runtime::prost::Message;
 use mutate::Mutator;
+use other::constructs::{defaults, maps, proto2};
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor,
+    Cardinality, DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor,
     ReflectMessage as _, SerializeOptions, Value,
 };
-use proto::json_test::v1;
+use proto::json_test::{types, v1};
 use restate::{EMPTY_ANY, NO_SLASH, restate};
 use text::Json;
 
@@ -36,6 +41,9 @@ struct Ours {
     write: fn(&[u8], &Options) -> Result<String, String>,
     /// From JSON to protobuf.
     read: fn(&[u8], &Options) -> Result<Vec<u8>, String>,
+    /// From protobuf to protobuf, which leaves out the fields that the message does not have: prost-types knows an
+    /// older descriptor.proto than protoc.
+    copy: fn(&[u8]) -> Option<Vec<u8>>,
 }
 
 /// Everything that the cases share.
@@ -52,7 +60,18 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let pool = DescriptorPool::decode(v1::FILE_DESCRIPTOR_SET).expect("descriptors");
+        let mut pool = DescriptorPool::decode(types::FILE_DESCRIPTOR_SET).expect("descriptors");
+        // Editions are beyond prost-reflect.
+        for set in [
+            defaults::FILE_DESCRIPTOR_SET,
+            maps::FILE_DESCRIPTOR_SET,
+            proto2::FILE_DESCRIPTOR_SET,
+        ] {
+            pool.decode_file_descriptor_set(set).expect("descriptors");
+        }
+        let file = pool
+            .get_file_by_name("json_test.proto")
+            .expect("json_test.proto");
         let mut types = TypeRegistry::well_known();
         v1::register_types(&mut types);
         let mut world = World {
@@ -60,8 +79,8 @@ impl World {
                 .all_messages()
                 .filter(|of| types.contains(of.full_name()) && !is_ambiguous(of))
                 .collect(),
-            names: pool
-                .all_messages()
+            names: file
+                .messages()
                 .flat_map(|of| {
                     of.fields()
                         .map(|field| field.name().to_owned())
@@ -84,6 +103,25 @@ impl World {
         world.add::<v1::Default>();
         world.add::<v1::Vec>();
         world.add::<v1::Order>();
+        world.add::<types::Types>();
+        world.add::<defaults::Integers>();
+        world.add::<defaults::Floats>();
+        world.add::<defaults::Texts>();
+        world.add::<defaults::Blobs>();
+        world.add::<defaults::Enums>();
+        world.add::<defaults::Required>();
+        world.add::<defaults::Members>();
+        world.add::<maps::ByInt32>();
+        world.add::<maps::ByUint64>();
+        world.add::<maps::BySint64>();
+        world.add::<maps::ByFixed32>();
+        world.add::<maps::ByBool>();
+        world.add::<maps::ByString>();
+        world.add::<proto2::Presence>();
+        world.add::<proto2::Required>();
+        world.add::<proto2::Lists>();
+        world.add::<proto2::Groups>();
+        world.add::<proto2::Options>();
         world
     }
 
@@ -103,6 +141,7 @@ impl World {
                     .map_err(|error| error.to_string())?;
                 Ok(message.encode_to_vec())
             },
+            copy: |bytes| Some(M::decode(bytes).ok()?.encode_to_vec()),
         });
     }
 
@@ -114,7 +153,10 @@ impl World {
             types: &self.any,
             finite_wrappers,
         };
-        (ours, generator.message(&ours.of, 3))
+        let message = generator.message(&ours.of, 3);
+        let copy = (ours.copy)(&message.encode_to_vec());
+        let copy = copy.and_then(|bytes| self.decode(&ours.of, &bytes));
+        (ours, copy.unwrap_or(message))
     }
 
     /// The message that protobuf bytes of ours are. None if prost's limit of 100 levels is in the way: what is one
@@ -139,6 +181,10 @@ impl World {
             let is_null = |kind: Kind| matches!(kind, Kind::Enum(of) if of.full_name() == "google.protobuf.NullValue");
             if is_null(field.kind()) && !field.supports_presence() {
                 return true;
+            }
+            // prost always writes what is required.
+            if field.cardinality() == Cardinality::Required && !theirs.has_field(&field) {
+                return self.same_value(&ours.get_field(&field), &field.default_value(), true);
             }
             if !ours.has_field(&field) || !theirs.has_field(&field) {
                 return ours.has_field(&field) == theirs.has_field(&field);

@@ -48,6 +48,13 @@ impl OrdersHandler for Shop {
         Ok(())
     }
 
+    async fn say_hello(&self, _ctx: Context, order: Order) -> Result<Order> {
+        Ok(Order {
+            id: format!("Hello {}", order.id),
+            ..order
+        })
+    }
+
     async fn forget(&self, _ctx: Context, (): ()) -> Result<()> {
         Ok(())
     }

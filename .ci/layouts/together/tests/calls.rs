@@ -46,6 +46,25 @@ async fn a_client_alone_calls_a_server_alone() -> Done {
 }
 
 #[tokio::test]
+async fn a_name_that_go_writes_otherwise_is_answered_both_ways() -> Done {
+    let (server, client) = testing::pair();
+    server::pb::register_orders_handler(&server, server::Shop)?;
+    let names: Vec<String> = server.endpoints().into_iter().map(|endpoint| endpoint.name).collect();
+    assert!(names.contains(&"Orders.SayHello".to_owned()), "{names:?}");
+    for path in ["Orders.SayHello", "Orders.say_hello"] {
+        let order = messages::shop::v1::Order { id: path.into(), ..Default::default() };
+        let call = client.request("shop", path);
+        let reply = call.bytes("application/grpc+proto", order.encode_to_vec()).await?;
+        let reply = messages::shop::v1::Order::decode(reply)?;
+        assert_eq!(reply.id, format!("Hello {path}"));
+    }
+    let orders = client::shop::v1::new_orders_service("shop", &client);
+    let order = client::shop::v1::Order { id: "us".into(), ..Default::default() };
+    assert_eq!(orders.say_hello(order).await?.id, "Hello us");
+    Ok(())
+}
+
+#[tokio::test]
 async fn stubs_take_the_messages_of_another_crate() -> Done {
     let (server, client) = testing::pair();
     server::pb::register_orders_handler(&server, server::Shop)?;

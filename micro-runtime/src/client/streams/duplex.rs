@@ -290,7 +290,8 @@ impl<Rsp> Source<Rsp> for Replies<Rsp> {
         };
         if let Some(bytes) = bytes {
             if let Phase::Open(open) = &state.phase {
-                self.encoding = open.receiving.content_type().request_encoding();
+                let json = &open.plan.target.settings().json;
+                self.encoding = open.receiving.content_type().encoding(json);
             }
             drop(state);
             let message = self.codec.decode(bytes, &self.encoding);

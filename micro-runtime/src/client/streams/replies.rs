@@ -113,7 +113,8 @@ impl<Rsp> Replies<Rsp> {
                     }
                     match polled {
                         Some(Ok(bytes)) => {
-                            let encoding = open.receiving.content_type().request_encoding();
+                            let json = &open.plan.target.settings().json;
+                            let encoding = open.receiving.content_type().encoding(json);
                             let message = self.codec.decode(bytes, &encoding).map(Some);
                             if message.is_err() {
                                 self.state = State::Over;

@@ -11,7 +11,6 @@ use crate::client::receive::{Failure, Receiving};
 use crate::codec::frame::{PREFIX, seal};
 use crate::codec::{Codec, Encoding};
 use crate::exchange::{BoxFuture, Outgoing};
-use crate::protocol::grpc::ContentType;
 use crate::selector::Picked;
 use crate::status::{Result, Status};
 use crate::stream::{Outbound, Target};
@@ -32,7 +31,7 @@ enum State {
     Open(Box<Open>),
     /// The node has certainly processed nothing: the call goes to another.
     Again(BoxFuture<'static, Result<Opened>>),
-    Over(Result<(Bytes, ContentType)>),
+    Over(Result<(Bytes, Encoding)>),
 }
 
 struct Open {
@@ -96,8 +95,9 @@ impl<Req, Rsp> Upload<Req, Rsp> {
                 },
                 State::Open(open) => match open.receiving.poll_single(&mut self.kept, cx) {
                     Poll::Ready(Ok(message)) => {
-                        let content_type = open.receiving.content_type();
-                        self.state = State::Over(Ok((message, content_type)));
+                        let json = &open.plan.target.settings().json;
+                        let encoding = open.receiving.content_type().encoding(json);
+                        self.state = State::Over(Ok((message, encoding)));
                     }
                     Poll::Ready(Err(failure)) => self.fail(&failure),
                     Poll::Pending => {
@@ -189,10 +189,7 @@ impl<Req, Rsp> Target<Req, Rsp> for Upload<Req, Rsp> {
         ready!(self.poll_result(cx));
         let over = State::Over(Err(answered()));
         Poll::Ready(match std::mem::replace(&mut self.state, over) {
-            State::Over(Ok((message, content_type))) => {
-                let encoding = content_type.request_encoding();
-                self.response.decode(message, &encoding)
-            }
+            State::Over(Ok((message, encoding))) => self.response.decode(message, &encoding),
             State::Over(Err(status)) => Err(status),
             State::Open(_) | State::Again(_) => Err(answered()),
         })

@@ -1,10 +1,13 @@
-//! The types of `google/protobuf/*.proto` that have a JSON form of their own.
+//! The types of `google/protobuf/*.proto`: those with a JSON form of their own, and, in `plain`, the others.
 
 mod any;
 mod duration;
 mod empty;
 mod field_mask;
+#[rustfmt::skip]
+mod plain;
 mod structure;
+mod syntax;
 mod timestamp;
 mod twin;
 

@@ -70,19 +70,11 @@ impl ContentType {
         }
     }
 
-    /// The encoding of messages that go out of a server: go-micro's servers write the names of the proto.
-    pub(crate) fn reply_encoding(self) -> Encoding {
+    /// The encoding of messages; JSON with these options.
+    pub(crate) fn encoding(self, json: &json::Options) -> Encoding {
         match self {
             ContentType::Grpc | ContentType::Proto => Encoding::Proto,
-            ContentType::Json => Encoding::Json(json::Options::new().proto_names(true)),
-        }
-    }
-
-    /// The encoding of messages that go out of a client: lowerCamelCase, as go-micro's clients write them.
-    pub(crate) fn request_encoding(self) -> Encoding {
-        match self {
-            ContentType::Grpc | ContentType::Proto => Encoding::Proto,
-            ContentType::Json => Encoding::Json(json::Options::new()),
+            ContentType::Json => Encoding::Json(json.clone()),
         }
     }
 }

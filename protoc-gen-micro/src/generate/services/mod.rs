@@ -23,6 +23,7 @@ use self::names::ServiceNames;
 use self::shape::Shapes;
 pub(crate) use self::standalone::Standalone;
 use super::names::{RustNames, ident};
+use super::repair::{is_html, safe_doc};
 use super::types::{PackageNames, Types};
 use crate::options::Options;
 
@@ -114,11 +115,18 @@ fn render(service: &Service<'_>, rpcs: &[Rpc<'_>], mut shapes: Shapes<'_>) -> To
             pub use #module as #name;
         }
     });
+    let html = rpcs
+        .iter()
+        .filter_map(|rpc| rpc.docs)
+        .chain(service.docs)
+        .flat_map(|docs| docs.leading.iter().chain(&docs.trailing))
+        .any(|line| is_html(line))
+        .then(|| quote!(, rustdoc::invalid_html_tags));
     quote! {
         #exports
         #public_module
         #[doc(hidden)]
-        #[allow(#deprecated dead_code, unreachable_pub, clippy::all, clippy::pedantic)]
+        #[allow(#deprecated dead_code, unreachable_pub, clippy::all, clippy::pedantic #html)]
         pub mod #module {
             #imports
             #handler
@@ -146,12 +154,13 @@ fn docs(comments: Option<&prost_build::Comments>, otherwise: &str, more: &[Strin
         };
         attached.append_with_indent(0, &mut text);
     }
-    let mut lines: Vec<&str> = text
+    let mut lines: Vec<String> = text
         .lines()
         .map(|line| line.strip_prefix("///").unwrap_or(line))
+        .map(|line| safe_doc(line).unwrap_or_else(|| line.to_owned()))
         .collect();
     if lines.iter().all(|line| line.trim().is_empty()) {
-        lines = vec![otherwise];
+        lines = vec![otherwise.to_owned()];
     }
     while lines.last().is_some_and(|line| line.trim().is_empty()) {
         lines.pop();
