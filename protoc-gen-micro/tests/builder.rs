@@ -440,3 +440,38 @@ fn nothing_to_do_is_an_error() -> TestResult {
     );
     Ok(())
 }
+
+/// prost-build's code is laid out in one of two ways, the slower of which takes whatever users add to it.
+#[test]
+fn a_change_that_changes_nothing_gives_the_same_files() -> TestResult {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    for case in ["clash", "kinds", "names", "nested", "proto2", "well_known"] {
+        let proto = goldens.join(case).join(format!("{case}.proto"));
+        let out = tempfile::tempdir()?;
+        let compile = |builder: Builder, folder: &str| -> TestResult {
+            builder
+                .files([&proto])
+                .includes([goldens.join(case)])
+                .out_dir(out.path().join(folder))
+                .protoc(Protoc::Vendored)
+                .emit_rerun(false)
+                .compile()?;
+            Ok(())
+        };
+        compile(Builder::new(), "plain")?;
+        compile(Builder::new().prost(|_| {}), "changed")?;
+        let mut count = 0;
+        for entry in fs::read_dir(out.path().join("plain"))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default();
+            let changed = fs::read_to_string(out.path().join("changed").join(name))?;
+            assert_eq!(fs::read_to_string(&path)?, changed, "{case}: {name:?}");
+            count += 1;
+        }
+        assert!(
+            count >= 2,
+            "{case}: expected a package and the file that includes it"
+        );
+    }
+    Ok(())
+}
