@@ -4,11 +4,12 @@ source .ci/googleapis.sh
 
 cargo build --locked --package protoc-gen-micro
 
-# An rpc called like a constructor, a oneof called like an enum beside it (three times), and what all of these import.
+# An rpc called like a constructor, a oneof called like an enum beside it (three times), two much used ones, and what
+# all of these import.
 (
   cd "$googleapis"
   find google/firebase/fcm/connection google/chat/v1 google/storage/control/v2 google/cloud/storageinsights/v1 \
-    -name '*.proto'
+    google/firestore/v1 google/pubsub/v1 -name '*.proto'
 ) | googleapis_imports >"$STEP_DIR/files"
 googleapis_crate "$target/debug/protoc-gen-micro" <"$STEP_DIR/files"
 packages=$(googleapis_packages)

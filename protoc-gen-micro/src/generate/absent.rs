@@ -4,40 +4,26 @@ use prost_types::FieldDescriptorProto;
 use prost_types::field_descriptor_proto::Type;
 
 use super::package::Package;
-use super::types::matches;
+use super::types::{Types, prost_types_path};
+use super::well_known::in_prost_types;
 use crate::descriptor::{File, each_message};
 use crate::diagnostic::Diagnostic;
 use crate::options::Options;
 
-/// What protoc 36.2 declares and prost-types 0.14.4 does not, with all that is nested in these.
-const ABSENT: [&str; 11] = [
-    ".google.protobuf.Edition",
-    ".google.protobuf.ExtensionRangeOptions.Declaration",
-    ".google.protobuf.ExtensionRangeOptions.VerificationState",
-    ".google.protobuf.FeatureSet",
-    ".google.protobuf.FeatureSetDefaults",
-    ".google.protobuf.FieldOptions.EditionDefault",
-    ".google.protobuf.FieldOptions.FeatureSupport",
-    ".google.protobuf.FieldOptions.OptionRetention",
-    ".google.protobuf.FieldOptions.OptionTargetType",
-    ".google.protobuf.GeneratedCodeInfo.Annotation.Semantic",
-    ".google.protobuf.SymbolVisibility",
-];
-
-/// Finds the fields and rpcs that need one of these.
-pub(crate) fn find(packages: &[Package<'_>], options: &Options) -> Vec<Diagnostic> {
+/// Finds the fields and rpcs that need a type of the runtime's prost-types which it does not have.
+pub(crate) fn find(
+    packages: &[Package<'_>],
+    types: &Types<'_>,
+    options: &Options,
+) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
-    if options.compile_well_known_types {
-        return findings;
-    }
+    let prost_types = format!("{}::", prost_types_path(options));
+    // Not what the user has elsewhere, or generates.
     let is_absent = |name: &str| {
-        let absent = ABSENT.iter().any(|absent| matches(absent, name));
-        // The user may have one all the same.
-        absent
-            && !options
-                .extern_path
-                .iter()
-                .any(|(path, _)| path != "." && path != ".google.protobuf" && matches(path, name))
+        types
+            .path_elsewhere(name)
+            .is_some_and(|path| path.starts_with(&prost_types))
+            && !in_prost_types(name)
     };
     let needs = |field: &FieldDescriptorProto| {
         matches!(field.r#type(), Type::Message | Type::Group | Type::Enum)

@@ -43,7 +43,7 @@ pub(crate) fn file(
     runtime: &syn::Path,
 ) -> Result<String, Diagnostic> {
     let mut printed = print_messages(package, messages)?;
-    printed.push_str(&print::items(rest, ALLOW_IMPL).map_err(|problem| {
+    printed.push_str(&print::items(rest, Some(ALLOW_IMPL)).map_err(|problem| {
         Diagnostic::new(format!(
             "the code for package \"{}\": {problem}",
             package.name()

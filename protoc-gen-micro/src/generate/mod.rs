@@ -110,8 +110,8 @@ pub(crate) fn run(
     let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path);
     let mut symbols = Symbols::build(&packages, &types, options);
     let mut findings = messages::check_attributes(options);
-    findings.extend(check::check(&files, &types, options));
-    findings.extend(absent::find(&packages, options));
+    findings.extend(check::check(&files, &types));
+    findings.extend(absent::find(&packages, &types, options));
     findings.append(&mut symbols.errors);
     findings.extend(Package::check_files(
         &packages,

@@ -21,7 +21,12 @@ use self::tokens::{Kind, Tokens};
 ///
 /// # Errors
 /// If the tokens are no items, or cannot be printed.
-pub(crate) fn items(stream: TokenStream, allow: &'static str) -> Result<String, String> {
+pub(crate) fn items(stream: TokenStream, allow: Option<&'static str>) -> Result<String, String> {
+    print_all(stream, allow).map(|(text, _)| text)
+}
+
+/// The same, with the number of items that were printed by way of trees.
+fn print_all(stream: TokenStream, allow: Option<&'static str>) -> Result<(String, usize), String> {
     let Some(tokens) = Tokens::new(stream) else {
         return Err("it has an invisible group".to_owned());
     };
@@ -33,21 +38,23 @@ pub(crate) fn items(stream: TokenStream, allow: &'static str) -> Result<String, 
         layout: Layout::default(),
     };
     let mut out = String::with_capacity(tokens.source.len() * 3 / 2);
-    print(&mut writer, Some(allow), 0, &mut out)?;
+    let by_tree = print(&mut writer, allow, 0, &mut out)?;
     if writer.cursor.kind().is_some() {
         return Err("expected items, found a closing brace".to_owned());
     }
-    Ok(out)
+    Ok((out, by_tree))
 }
 
-/// Prints the items up to the end of the module that is `depth` modules below the top.
+/// Prints the items up to the end of the module that is `depth` modules below the top; gives the number of those that
+/// were printed by way of trees.
 fn print(
     writer: &mut Writer<'_>,
     allow: Option<&'static str>,
     depth: usize,
     out: &mut String,
-) -> Result<(), String> {
+) -> Result<usize, String> {
     let indent = depth * INDENT.unsigned_abs();
+    let mut trees = 0;
     while writer.cursor.kind().is_some_and(|kind| kind != Kind::Close) {
         let start = writer.cursor;
         writer.layout.clear();
@@ -55,7 +62,7 @@ fn print(
             Some(Found::Item) => writer.layout.print(indent, out),
             Some(Found::Module) => {
                 writer.layout.print(indent, out);
-                print(writer, None, depth + 1, out)?;
+                trees += print(writer, None, depth + 1, out)?;
                 if !writer.cursor.eat("}") {
                     return Err("expected the end of a module".to_owned());
                 }
@@ -67,10 +74,11 @@ fn print(
                 let end = skip_item(writer.cursor).ok_or("expected an item")?;
                 by_tree(writer.cursor, end, allow, depth, out)?;
                 writer.cursor.at = end;
+                trees += 1;
             }
         }
     }
-    Ok(())
+    Ok(trees)
 }
 
 /// Where an item ends: behind its braces, or behind its semicolon if braces are inside of it.
@@ -118,4 +126,114 @@ fn by_tree(
         out.push('\n');
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::{error, fs};
+
+    use super::*;
+
+    type TestResult = Result<(), Box<dyn error::Error>>;
+
+    /// Checks that some source is printed as prettyplease prints it; gives the number of items that it printed itself.
+    fn same(source: &str) -> Result<usize, Box<dyn error::Error>> {
+        let file = syn::parse_file(source)?;
+        let (printed, trees) = print_all(source.parse()?, None)?;
+        assert_eq!(printed, prettyplease::unparse(&file));
+        Ok(trees)
+    }
+
+    /// The generated files of a folder, and of those in it.
+    fn files(folder: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                files(&path, found)?;
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(fs::read_to_string(&path)?);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn generated_files_are_printed_as_by_prettyplease() -> TestResult {
+        let mut found = Vec::new();
+        let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+        files(&goldens, &mut found)?;
+        assert!(found.len() > 10, "expected golden files in {goldens:?}");
+        for source in found {
+            // Those that include others have macros at the top; prost-build's own code has enums, and attributes on
+            // arms in their functions.
+            let is_unknown = |line: &&str| {
+                let line = line.trim_start().trim_start_matches("pub ");
+                ["enum ", "include!(", "fn from_str_name("]
+                    .iter()
+                    .any(|start| line.starts_with(start))
+            };
+            let unknown = source.lines().filter(is_unknown).count();
+            let trees = same(&source)?;
+            assert!(
+                trees <= unknown,
+                "{trees} items were printed by way of trees, of which {unknown} may be, in\n{source}"
+            );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn lines_break_where_they_have_to() -> TestResult {
+        let long = "a_rather_long_name_that_takes_up_most_of_a_line_all_by_itself_and_then_some";
+        for source in [
+            format!("fn f() {{ g({long}, {long}); }}"),
+            format!("fn f() {{ a.{long}(\"{long}\")?; }}"),
+            format!("fn f() {{ first.{long}().second::<{long}>(&mut a.b).c }}"),
+            format!("fn f() {{ match a {{ \"a\" | \"b\" => {long}(b), _ => {{}} }} }}"),
+            format!("fn f() {{ match &a.b {{ C::D(e) => {long}(&*e)?, F::{long} => {{}} }} }}"),
+            format!("fn f() {{ a(|b, c| async move {{ {long}(b, c).await }}) }}"),
+            format!("fn f() {{ a(S {{ {long}: 1, b: \"c\" }}) }}"),
+            "fn f() { let a = S { b, c: d as i32 }; a }".to_owned(),
+            format!("fn f(&self, {long}: A, b: &mut B<'_, C = D>) -> impl E<F = ()> + G {{ }}"),
+            format!("impl<A: B + {long}> C for D<E, F> {{ const G: &'static str = \"{long}\"; }}"),
+            format!("use a::{{b, {long}, c::d}};\nuse ::e::f as g;"),
+            format!("static A: B = B::new(\"{long}\", &[C(1, &[]), C(-2, &[d])]);"),
+            format!(
+                "#[a(b, \"{long}\")]\n#[c = \"d\"]\n/// Doc \\ \"quoted\".\npub struct A {{ pub b: C, }}"
+            ),
+            format!("mod a {{ mod b {{ fn c() {{ {long}({long}); }} }} }}"),
+            "trait A: B + 'static { fn c(self) -> D; fn e<F: G>(&mut self, _: &[u8]) { f(()); } }"
+                .to_owned(),
+        ] {
+            assert_eq!(same(&source)?, 0, "by way of trees: {source}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_unknown_is_printed_by_way_of_trees() -> TestResult {
+        for source in [
+            "fn f() { if a { b } else { c } }",
+            "fn f() { let A { b } = c; }",
+            "fn f() { a + b }",
+            "fn f() { g!(h) }",
+            "mod a { enum B { C = 1, D(E) } }",
+            "mod a {}",
+            "type A = B;",
+            "static A: [u8; 3] = [1, 2, 3];",
+            "impl A { fn f() where B: C {} }",
+        ] {
+            assert_eq!(same(source)?, 1, "{source}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn no_rust_is_an_error() -> TestResult {
+        for source in ["fn", "a b c", "fn f() { + }", "mod a { b }"] {
+            assert!(items(source.parse()?, None).is_err(), "{source}");
+        }
+        Ok(())
+    }
 }

@@ -53,7 +53,10 @@ impl Tokens {
                         Delimiter::None => return false,
                     };
                     self.push(Kind::Open, &open);
-                    if !self.add(group.stream()) {
+                    let inner = group.stream();
+                    // Now the tokens are held but once, and can be taken in place of being copied.
+                    drop(group);
+                    if !self.add(inner) {
                         return false;
                     }
                     self.push(Kind::Close, &close);
