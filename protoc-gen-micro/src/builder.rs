@@ -1,6 +1,6 @@
 //! [`Builder`]: the library for build scripts.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
@@ -446,24 +446,24 @@ impl Builder {
         if self.files.is_empty() {
             return Ok(names.to_vec());
         }
-        let on_disk: Vec<(PathBuf, &String)> = names
+        // By path on disk, the first include folder's before the others'; and by name.
+        let mut on_disk: HashMap<PathBuf, &String> = HashMap::new();
+        for name in names {
+            for include in &self.includes {
+                if let Ok(path) = include.join(name).canonicalize() {
+                    on_disk.entry(path).or_insert(name);
+                }
+            }
+        }
+        let by_name: HashMap<&Path, &String> = names
             .iter()
-            .flat_map(|name| {
-                self.includes
-                    .iter()
-                    .map(move |include| (include.join(name), name))
-            })
-            .filter_map(|(path, name)| Some((path.canonicalize().ok()?, name)))
+            .map(|name| (Path::new(name.as_str()), name))
             .collect();
         let mut targets = BTreeSet::new();
         for file in &self.files {
             let path = file.canonicalize().ok();
-            let found = on_disk
-                .iter()
-                .find(|(known, _)| Some(known) == path.as_ref())
-                .map(|(_, name)| *name);
-            let found =
-                found.or_else(|| names.iter().find(|name| Path::new(name.as_str()) == file));
+            let found = path.and_then(|path| on_disk.get(&path).copied());
+            let found = found.or_else(|| by_name.get(file.as_path()).copied());
             let Some(name) = found else {
                 return Err(BuildError::new(format!(
                     "{} is not among the descriptors: expected one of {}",

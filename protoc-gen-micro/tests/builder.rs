@@ -440,3 +440,85 @@ fn nothing_to_do_is_an_error() -> TestResult {
     );
     Ok(())
 }
+
+/// prost-build's code is laid out in one of two ways, the slower of which takes whatever users add to it.
+#[test]
+fn a_change_that_changes_nothing_gives_the_same_files() -> TestResult {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    for case in ["clash", "kinds", "names", "nested", "proto2", "well_known"] {
+        let proto = goldens.join(case).join(format!("{case}.proto"));
+        let out = tempfile::tempdir()?;
+        let compile = |builder: Builder, folder: &str| -> TestResult {
+            builder
+                .files([&proto])
+                .includes([goldens.join(case)])
+                .out_dir(out.path().join(folder))
+                .protoc(Protoc::Vendored)
+                .emit_rerun(false)
+                .compile()?;
+            Ok(())
+        };
+        compile(Builder::new(), "plain")?;
+        compile(Builder::new().prost(|_| {}), "changed")?;
+        let mut count = 0;
+        for entry in fs::read_dir(out.path().join("plain"))? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default();
+            let changed = fs::read_to_string(out.path().join("changed").join(name))?;
+            assert_eq!(fs::read_to_string(&path)?, changed, "{case}: {name:?}");
+            count += 1;
+        }
+        assert!(
+            count >= 2,
+            "{case}: expected a package and the file that includes it"
+        );
+    }
+    Ok(())
+}
+
+/// Packages are generated one by one; what their messages derive depends on messages of others.
+#[test]
+fn messages_derive_what_those_of_other_packages_allow() -> TestResult {
+    let a = r#"
+        syntax = "proto3"; package a;
+        import "b.proto";
+        message Whole { b.Number inner = 1; }
+        message Broken { b.Outer.Fraction inner = 1; }
+        message Named { b.Text inner = 1; }
+    "#;
+    let b = r#"
+        syntax = "proto3"; package b;
+        import "c.proto";
+        message Number { c.Deep deep = 1; c.Kind kind = 2; }
+        message Outer { message Fraction { c.Half half = 1; } map<string, c.Deep> unused = 2; }
+        message Text { c.Tree tree = 1; }
+    "#;
+    let c = r#"
+        syntax = "proto3"; package c;
+        enum Kind { KIND_NONE = 0; }
+        message Deep { int32 number = 1; }
+        message Half { double value = 1; }
+        message Tree { Tree left = 1; string name = 2; }
+    "#;
+    let folder = protos(&[("a.proto", a), ("b.proto", b), ("c.proto", c)])?;
+    // One is generated, three are: the same file.
+    for files in [&["a.proto"][..], &["a.proto", "b.proto", "c.proto"]] {
+        let files = files.iter().map(|name| folder.path().join(name));
+        builder(folder.path()).files(files).compile()?;
+        let text = fs::read_to_string(folder.path().join("out/a.rs"))?;
+        for (name, derived) in [
+            ("Whole", "Clone, Copy, PartialEq, Eq, Hash, "),
+            ("Broken", "Clone, Copy, PartialEq, "),
+            ("Named", "Clone, PartialEq, "),
+        ] {
+            let before = text.split(&format!("pub struct {name} ")).next();
+            let derive = before.and_then(|before| before.rsplit("#[derive(").next());
+            let expected = format!("{derived}::micro_runtime::prost::Message)]");
+            assert!(
+                derive.is_some_and(|derive| derive.starts_with(&expected)),
+                "{name}: expected {expected} in\n{text}"
+            );
+        }
+    }
+    Ok(())
+}

@@ -349,6 +349,45 @@ fn fields_and_enums_of_other_tools_are_checked() -> TestResult {
 }
 
 #[test]
+fn types_that_prost_types_does_not_have() -> TestResult {
+    let text = "edition = \"2023\";\n\
+                import \"google/protobuf/descriptor.proto\";\n\
+                message M {\n\
+                  google.protobuf.FeatureSet features = 1;\n\
+                  google.protobuf.FileOptions options = 2;\n\
+                  repeated google.protobuf.FeatureSet.EnumType kinds = 3;\n\
+                }\n\
+                service S {\n\
+                  rpc Get(google.protobuf.FeatureSetDefaults) returns (M);\n\
+                }\n";
+    let needs = |line, what, name| {
+        format!(
+            "a.proto:{line}: {what} needs google.protobuf.{name}, which prost-types does not have; say \
+             compile_well_known_types, and generate google/protobuf/descriptor.proto too"
+        )
+    };
+    assert_eq!(
+        findings(text, "")?,
+        [
+            needs(4, "field \"features\"", "FeatureSet"),
+            needs(6, "field \"kinds\"", "FeatureSet.EnumType"),
+            needs(9, "rpc \"Get\"", "FeatureSetDefaults"),
+        ]
+        .join("\n")
+    );
+    let folder = protos(&[("a.proto", text)])?;
+    for parameter in [
+        "compile_well_known_types",
+        "extern_path=.google.protobuf.FeatureSet=::mine::FeatureSet,\
+         extern_path=.google.protobuf.FeatureSetDefaults=::mine::FeatureSetDefaults",
+    ] {
+        let request = request(&[folder.path()], &["a.proto"], parameter)?;
+        generate(&request.encode_to_vec())?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_panic_of_prost_build_is_a_finding() -> TestResult {
     // A map's entry without its fields, which protoc never sends.
     let file = FileDescriptorProto {

@@ -84,8 +84,9 @@ impl Request {
                 source: OnceLock::new(),
             });
         }
+        let held: HashSet<&str> = files.iter().map(|file: &File| file.proto.name()).collect();
         for name in &targets {
-            if !files.iter().any(|file| file.proto.name() == name) {
+            if !held.contains(name.as_str()) {
                 return Err(Error::unreadable(format!(
                     "the request asks for {name} but does not hold it"
                 )));

@@ -121,6 +121,14 @@ impl<'a> Prost<'a> {
             complete_locations(&mut proto);
             deprecated::note(&mut proto);
             prepare::file(&mut proto, self.types, self.plain_enums);
+            // Comments that belong to no item are not printed, but prost-build would look into each of their lines.
+            for location in proto
+                .source_code_info
+                .iter_mut()
+                .flat_map(|info| &mut info.location)
+            {
+                location.leading_detached_comments.clear();
+            }
             (module.clone(), proto)
         });
         let elsewhere = skeleton::of(package, self.types)

@@ -1,5 +1,6 @@
 //! From a request to files: the one pure function behind the plugin and the builder.
 
+mod absent;
 mod assemble;
 mod check;
 mod deprecated;
@@ -12,9 +13,9 @@ mod messages;
 pub(crate) mod names;
 mod package;
 mod prepare;
+mod print;
 mod recursion;
 mod repair;
-mod reprint;
 mod services;
 mod skeleton;
 mod symbols;
@@ -109,7 +110,8 @@ pub(crate) fn run(
     let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path);
     let mut symbols = Symbols::build(&packages, &types, options);
     let mut findings = messages::check_attributes(options);
-    findings.extend(check::check(&files, &types, options));
+    findings.extend(check::check(&files, &types));
+    findings.extend(absent::find(&packages, &types, options));
     findings.append(&mut symbols.errors);
     findings.extend(Package::check_files(
         &packages,

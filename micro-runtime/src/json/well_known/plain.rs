@@ -16,8 +16,7 @@ impl crate::json::JsonMessage for Api {
         w.field("version", "version", &self.version)?;
         w.field("sourceContext", "source_context", &self.source_context)?;
         w.field("mixins", "mixins", &self.mixins)?;
-        w.enumeration::<Syntax, _>("syntax", "syntax", &self.syntax)?;
-        ::core::result::Result::Ok(())
+        w.enumeration::<Syntax, _>("syntax", "syntax", &self.syntax)
     }
     fn merge_field(
         &mut self,
@@ -32,7 +31,7 @@ impl crate::json::JsonMessage for Api {
             "sourceContext" | "source_context" => r.field(5, &mut self.source_context),
             "mixins" => r.field(6, &mut self.mixins),
             "syntax" => r.enumeration::<Syntax, _>(7, &mut self.syntax),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -50,8 +49,7 @@ impl crate::json::JsonMessage for Method {
         w.field("responseTypeUrl", "response_type_url", &self.response_type_url)?;
         w.field("responseStreaming", "response_streaming", &self.response_streaming)?;
         w.field("options", "options", &self.options)?;
-        w.enumeration::<Syntax, _>("syntax", "syntax", &self.syntax)?;
-        ::core::result::Result::Ok(())
+        w.enumeration::<Syntax, _>("syntax", "syntax", &self.syntax)
     }
     fn merge_field(
         &mut self,
@@ -74,7 +72,7 @@ impl crate::json::JsonMessage for Method {
             }
             "options" => r.field(6, &mut self.options),
             "syntax" => r.enumeration::<Syntax, _>(7, &mut self.syntax),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -86,8 +84,7 @@ impl crate::json::JsonMessage for Mixin {
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
         w.field("name", "name", &self.name)?;
-        w.field("root", "root", &self.root)?;
-        ::core::result::Result::Ok(())
+        w.field("root", "root", &self.root)
     }
     fn merge_field(
         &mut self,
@@ -97,7 +94,7 @@ impl crate::json::JsonMessage for Mixin {
         match key {
             "name" => r.field(1, &mut self.name),
             "root" => r.field(2, &mut self.root),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -108,8 +105,7 @@ impl crate::json::JsonMessage for FileDescriptorSet {
         &self,
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
-        w.field("file", "file", &self.file)?;
-        ::core::result::Result::Ok(())
+        w.field("file", "file", &self.file)
     }
     fn merge_field(
         &mut self,
@@ -118,7 +114,7 @@ impl crate::json::JsonMessage for FileDescriptorSet {
     ) -> crate::json::Result<crate::json::Merged> {
         match key {
             "file" => r.field(1, &mut self.file),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -140,8 +136,7 @@ impl crate::json::JsonMessage for FileDescriptorProto {
         w.field("extension", "extension", &self.extension)?;
         w.field("options", "options", &self.options)?;
         w.field("sourceCodeInfo", "source_code_info", &self.source_code_info)?;
-        w.field("syntax", "syntax", &self.syntax)?;
-        ::core::result::Result::Ok(())
+        w.field("syntax", "syntax", &self.syntax)
     }
     fn merge_field(
         &mut self,
@@ -167,7 +162,7 @@ impl crate::json::JsonMessage for FileDescriptorProto {
                 r.field(9, &mut self.source_code_info)
             }
             "syntax" => r.field(12, &mut self.syntax),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -187,8 +182,7 @@ impl crate::json::JsonMessage for DescriptorProto {
         w.field("oneofDecl", "oneof_decl", &self.oneof_decl)?;
         w.field("options", "options", &self.options)?;
         w.field("reservedRange", "reserved_range", &self.reserved_range)?;
-        w.field("reservedName", "reserved_name", &self.reserved_name)?;
-        ::core::result::Result::Ok(())
+        w.field("reservedName", "reserved_name", &self.reserved_name)
     }
     fn merge_field(
         &mut self,
@@ -206,7 +200,7 @@ impl crate::json::JsonMessage for DescriptorProto {
             "options" => r.field(7, &mut self.options),
             "reservedRange" | "reserved_range" => r.field(9, &mut self.reserved_range),
             "reservedName" | "reserved_name" => r.field(10, &mut self.reserved_name),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -219,8 +213,7 @@ impl crate::json::JsonMessage for descriptor_proto::ExtensionRange {
     ) -> crate::json::Result<()> {
         w.field("start", "start", &self.start)?;
         w.field("end", "end", &self.end)?;
-        w.field("options", "options", &self.options)?;
-        ::core::result::Result::Ok(())
+        w.field("options", "options", &self.options)
     }
     fn merge_field(
         &mut self,
@@ -231,7 +224,7 @@ impl crate::json::JsonMessage for descriptor_proto::ExtensionRange {
             "start" => r.field(1, &mut self.start),
             "end" => r.field(2, &mut self.end),
             "options" => r.field(3, &mut self.options),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -243,8 +236,7 @@ impl crate::json::JsonMessage for descriptor_proto::ReservedRange {
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
         w.field("start", "start", &self.start)?;
-        w.field("end", "end", &self.end)?;
-        ::core::result::Result::Ok(())
+        w.field("end", "end", &self.end)
     }
     fn merge_field(
         &mut self,
@@ -254,7 +246,7 @@ impl crate::json::JsonMessage for descriptor_proto::ReservedRange {
         match key {
             "start" => r.field(1, &mut self.start),
             "end" => r.field(2, &mut self.end),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -269,8 +261,7 @@ impl crate::json::JsonMessage for ExtensionRangeOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -281,7 +272,7 @@ impl crate::json::JsonMessage for ExtensionRangeOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -305,8 +296,7 @@ impl crate::json::JsonMessage for FieldDescriptorProto {
         w.field("oneofIndex", "oneof_index", &self.oneof_index)?;
         w.field("jsonName", "json_name", &self.json_name)?;
         w.field("options", "options", &self.options)?;
-        w.field("proto3Optional", "proto3_optional", &self.proto3_optional)?;
-        ::core::result::Result::Ok(())
+        w.field("proto3Optional", "proto3_optional", &self.proto3_optional)
     }
     fn merge_field(
         &mut self,
@@ -331,7 +321,7 @@ impl crate::json::JsonMessage for FieldDescriptorProto {
             "proto3Optional" | "proto3_optional" => {
                 r.field(17, &mut self.proto3_optional)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -373,8 +363,7 @@ impl crate::json::JsonMessage for OneofDescriptorProto {
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
         w.field("name", "name", &self.name)?;
-        w.field("options", "options", &self.options)?;
-        ::core::result::Result::Ok(())
+        w.field("options", "options", &self.options)
     }
     fn merge_field(
         &mut self,
@@ -384,7 +373,7 @@ impl crate::json::JsonMessage for OneofDescriptorProto {
         match key {
             "name" => r.field(1, &mut self.name),
             "options" => r.field(2, &mut self.options),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -399,8 +388,7 @@ impl crate::json::JsonMessage for EnumDescriptorProto {
         w.field("value", "value", &self.value)?;
         w.field("options", "options", &self.options)?;
         w.field("reservedRange", "reserved_range", &self.reserved_range)?;
-        w.field("reservedName", "reserved_name", &self.reserved_name)?;
-        ::core::result::Result::Ok(())
+        w.field("reservedName", "reserved_name", &self.reserved_name)
     }
     fn merge_field(
         &mut self,
@@ -413,7 +401,7 @@ impl crate::json::JsonMessage for EnumDescriptorProto {
             "options" => r.field(3, &mut self.options),
             "reservedRange" | "reserved_range" => r.field(4, &mut self.reserved_range),
             "reservedName" | "reserved_name" => r.field(5, &mut self.reserved_name),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -425,8 +413,7 @@ impl crate::json::JsonMessage for enum_descriptor_proto::EnumReservedRange {
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
         w.field("start", "start", &self.start)?;
-        w.field("end", "end", &self.end)?;
-        ::core::result::Result::Ok(())
+        w.field("end", "end", &self.end)
     }
     fn merge_field(
         &mut self,
@@ -436,7 +423,7 @@ impl crate::json::JsonMessage for enum_descriptor_proto::EnumReservedRange {
         match key {
             "start" => r.field(1, &mut self.start),
             "end" => r.field(2, &mut self.end),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -449,8 +436,7 @@ impl crate::json::JsonMessage for EnumValueDescriptorProto {
     ) -> crate::json::Result<()> {
         w.field("name", "name", &self.name)?;
         w.field("number", "number", &self.number)?;
-        w.field("options", "options", &self.options)?;
-        ::core::result::Result::Ok(())
+        w.field("options", "options", &self.options)
     }
     fn merge_field(
         &mut self,
@@ -461,7 +447,7 @@ impl crate::json::JsonMessage for EnumValueDescriptorProto {
             "name" => r.field(1, &mut self.name),
             "number" => r.field(2, &mut self.number),
             "options" => r.field(3, &mut self.options),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -474,8 +460,7 @@ impl crate::json::JsonMessage for ServiceDescriptorProto {
     ) -> crate::json::Result<()> {
         w.field("name", "name", &self.name)?;
         w.field("method", "method", &self.method)?;
-        w.field("options", "options", &self.options)?;
-        ::core::result::Result::Ok(())
+        w.field("options", "options", &self.options)
     }
     fn merge_field(
         &mut self,
@@ -486,7 +471,7 @@ impl crate::json::JsonMessage for ServiceDescriptorProto {
             "name" => r.field(1, &mut self.name),
             "method" => r.field(2, &mut self.method),
             "options" => r.field(3, &mut self.options),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -502,8 +487,7 @@ impl crate::json::JsonMessage for MethodDescriptorProto {
         w.field("outputType", "output_type", &self.output_type)?;
         w.field("options", "options", &self.options)?;
         w.field("clientStreaming", "client_streaming", &self.client_streaming)?;
-        w.field("serverStreaming", "server_streaming", &self.server_streaming)?;
-        ::core::result::Result::Ok(())
+        w.field("serverStreaming", "server_streaming", &self.server_streaming)
     }
     fn merge_field(
         &mut self,
@@ -521,7 +505,7 @@ impl crate::json::JsonMessage for MethodDescriptorProto {
             "serverStreaming" | "server_streaming" => {
                 r.field(6, &mut self.server_streaming)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -579,8 +563,7 @@ impl crate::json::JsonMessage for FileOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -636,7 +619,7 @@ impl crate::json::JsonMessage for FileOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -678,8 +661,7 @@ impl crate::json::JsonMessage for MessageOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -698,7 +680,7 @@ impl crate::json::JsonMessage for MessageOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -720,8 +702,7 @@ impl crate::json::JsonMessage for FieldOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -738,7 +719,7 @@ impl crate::json::JsonMessage for FieldOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -783,8 +764,7 @@ impl crate::json::JsonMessage for OneofOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -795,7 +775,7 @@ impl crate::json::JsonMessage for OneofOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -812,8 +792,7 @@ impl crate::json::JsonMessage for EnumOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -826,7 +805,7 @@ impl crate::json::JsonMessage for EnumOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -842,8 +821,7 @@ impl crate::json::JsonMessage for EnumValueOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -855,7 +833,7 @@ impl crate::json::JsonMessage for EnumValueOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -871,8 +849,7 @@ impl crate::json::JsonMessage for ServiceOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -884,7 +861,7 @@ impl crate::json::JsonMessage for ServiceOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -904,8 +881,7 @@ impl crate::json::JsonMessage for MethodOptions {
             "uninterpretedOption",
             "uninterpreted_option",
             &self.uninterpreted_option,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -923,7 +899,7 @@ impl crate::json::JsonMessage for MethodOptions {
             "uninterpretedOption" | "uninterpreted_option" => {
                 r.field(999, &mut self.uninterpreted_option)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -955,8 +931,7 @@ impl crate::json::JsonMessage for UninterpretedOption {
         w.field("negativeIntValue", "negative_int_value", &self.negative_int_value)?;
         w.field("doubleValue", "double_value", &self.double_value)?;
         w.field("stringValue", "string_value", &self.string_value)?;
-        w.field("aggregateValue", "aggregate_value", &self.aggregate_value)?;
-        ::core::result::Result::Ok(())
+        w.field("aggregateValue", "aggregate_value", &self.aggregate_value)
     }
     fn merge_field(
         &mut self,
@@ -977,7 +952,7 @@ impl crate::json::JsonMessage for UninterpretedOption {
             "doubleValue" | "double_value" => r.field(6, &mut self.double_value),
             "stringValue" | "string_value" => r.field(7, &mut self.string_value),
             "aggregateValue" | "aggregate_value" => r.field(8, &mut self.aggregate_value),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -989,8 +964,7 @@ impl crate::json::JsonMessage for uninterpreted_option::NamePart {
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
         w.required("namePart", "name_part", &self.name_part)?;
-        w.required("isExtension", "is_extension", &self.is_extension)?;
-        ::core::result::Result::Ok(())
+        w.required("isExtension", "is_extension", &self.is_extension)
     }
     fn merge_field(
         &mut self,
@@ -1000,7 +974,7 @@ impl crate::json::JsonMessage for uninterpreted_option::NamePart {
         match key {
             "namePart" | "name_part" => r.field(1, &mut self.name_part),
             "isExtension" | "is_extension" => r.field(2, &mut self.is_extension),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1011,8 +985,7 @@ impl crate::json::JsonMessage for SourceCodeInfo {
         &self,
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
-        w.field("location", "location", &self.location)?;
-        ::core::result::Result::Ok(())
+        w.field("location", "location", &self.location)
     }
     fn merge_field(
         &mut self,
@@ -1021,7 +994,7 @@ impl crate::json::JsonMessage for SourceCodeInfo {
     ) -> crate::json::Result<crate::json::Merged> {
         match key {
             "location" => r.field(1, &mut self.location),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1040,8 +1013,7 @@ impl crate::json::JsonMessage for source_code_info::Location {
             "leadingDetachedComments",
             "leading_detached_comments",
             &self.leading_detached_comments,
-        )?;
-        ::core::result::Result::Ok(())
+        )
     }
     fn merge_field(
         &mut self,
@@ -1060,7 +1032,7 @@ impl crate::json::JsonMessage for source_code_info::Location {
             "leadingDetachedComments" | "leading_detached_comments" => {
                 r.field(6, &mut self.leading_detached_comments)
             }
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1071,8 +1043,7 @@ impl crate::json::JsonMessage for GeneratedCodeInfo {
         &self,
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
-        w.field("annotation", "annotation", &self.annotation)?;
-        ::core::result::Result::Ok(())
+        w.field("annotation", "annotation", &self.annotation)
     }
     fn merge_field(
         &mut self,
@@ -1081,7 +1052,7 @@ impl crate::json::JsonMessage for GeneratedCodeInfo {
     ) -> crate::json::Result<crate::json::Merged> {
         match key {
             "annotation" => r.field(1, &mut self.annotation),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1095,8 +1066,7 @@ impl crate::json::JsonMessage for generated_code_info::Annotation {
         w.field("path", "path", &self.path)?;
         w.field("sourceFile", "source_file", &self.source_file)?;
         w.field("begin", "begin", &self.begin)?;
-        w.field("end", "end", &self.end)?;
-        ::core::result::Result::Ok(())
+        w.field("end", "end", &self.end)
     }
     fn merge_field(
         &mut self,
@@ -1108,7 +1078,7 @@ impl crate::json::JsonMessage for generated_code_info::Annotation {
             "sourceFile" | "source_file" => r.field(2, &mut self.source_file),
             "begin" => r.field(3, &mut self.begin),
             "end" => r.field(4, &mut self.end),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1119,8 +1089,7 @@ impl crate::json::JsonMessage for SourceContext {
         &self,
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
-        w.field("fileName", "file_name", &self.file_name)?;
-        ::core::result::Result::Ok(())
+        w.field("fileName", "file_name", &self.file_name)
     }
     fn merge_field(
         &mut self,
@@ -1129,7 +1098,7 @@ impl crate::json::JsonMessage for SourceContext {
     ) -> crate::json::Result<crate::json::Merged> {
         match key {
             "fileName" | "file_name" => r.field(1, &mut self.file_name),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1145,8 +1114,7 @@ impl crate::json::JsonMessage for Type {
         w.field("oneofs", "oneofs", &self.oneofs)?;
         w.field("options", "options", &self.options)?;
         w.field("sourceContext", "source_context", &self.source_context)?;
-        w.enumeration::<Syntax, _>("syntax", "syntax", &self.syntax)?;
-        ::core::result::Result::Ok(())
+        w.enumeration::<Syntax, _>("syntax", "syntax", &self.syntax)
     }
     fn merge_field(
         &mut self,
@@ -1160,7 +1128,7 @@ impl crate::json::JsonMessage for Type {
             "options" => r.field(4, &mut self.options),
             "sourceContext" | "source_context" => r.field(5, &mut self.source_context),
             "syntax" => r.enumeration::<Syntax, _>(6, &mut self.syntax),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1183,8 +1151,7 @@ impl crate::json::JsonMessage for Field {
         w.field("packed", "packed", &self.packed)?;
         w.field("options", "options", &self.options)?;
         w.field("jsonName", "json_name", &self.json_name)?;
-        w.field("defaultValue", "default_value", &self.default_value)?;
-        ::core::result::Result::Ok(())
+        w.field("defaultValue", "default_value", &self.default_value)
     }
     fn merge_field(
         &mut self,
@@ -1204,7 +1171,7 @@ impl crate::json::JsonMessage for Field {
             "options" => r.field(9, &mut self.options),
             "jsonName" | "json_name" => r.field(10, &mut self.json_name),
             "defaultValue" | "default_value" => r.field(11, &mut self.default_value),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1249,8 +1216,7 @@ impl crate::json::JsonMessage for Enum {
         w.field("enumvalue", "enumvalue", &self.enumvalue)?;
         w.field("options", "options", &self.options)?;
         w.field("sourceContext", "source_context", &self.source_context)?;
-        w.enumeration::<Syntax, _>("syntax", "syntax", &self.syntax)?;
-        ::core::result::Result::Ok(())
+        w.enumeration::<Syntax, _>("syntax", "syntax", &self.syntax)
     }
     fn merge_field(
         &mut self,
@@ -1263,7 +1229,7 @@ impl crate::json::JsonMessage for Enum {
             "options" => r.field(3, &mut self.options),
             "sourceContext" | "source_context" => r.field(4, &mut self.source_context),
             "syntax" => r.enumeration::<Syntax, _>(5, &mut self.syntax),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1276,8 +1242,7 @@ impl crate::json::JsonMessage for EnumValue {
     ) -> crate::json::Result<()> {
         w.field("name", "name", &self.name)?;
         w.field("number", "number", &self.number)?;
-        w.field("options", "options", &self.options)?;
-        ::core::result::Result::Ok(())
+        w.field("options", "options", &self.options)
     }
     fn merge_field(
         &mut self,
@@ -1288,7 +1253,7 @@ impl crate::json::JsonMessage for EnumValue {
             "name" => r.field(1, &mut self.name),
             "number" => r.field(2, &mut self.number),
             "options" => r.field(3, &mut self.options),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -1300,8 +1265,7 @@ impl crate::json::JsonMessage for Option {
         w: &mut crate::json::JsonWriter<'_>,
     ) -> crate::json::Result<()> {
         w.field("name", "name", &self.name)?;
-        w.field("value", "value", &self.value)?;
-        ::core::result::Result::Ok(())
+        w.field("value", "value", &self.value)
     }
     fn merge_field(
         &mut self,
@@ -1311,7 +1275,7 @@ impl crate::json::JsonMessage for Option {
         match key {
             "name" => r.field(1, &mut self.name),
             "value" => r.field(2, &mut self.value),
-            _ => ::core::result::Result::Ok(crate::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
