@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use syn::Item;
 
 use super::include::Hosted;
@@ -72,6 +73,9 @@ pub(crate) fn is_html(comment: &str) -> bool {
 pub(crate) fn repair(text: &str) -> Cow<'_, str> {
     // Nearly all packages need nothing of this.
     let suspicious = text.contains("```")
+        || text.contains("~~~")
+        || text.contains("///    ")
+        || text.contains('\t')
         || !text.is_ascii()
         || HELPERS
             .iter()
@@ -80,19 +84,65 @@ pub(crate) fn repair(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let mut result = String::with_capacity(text.len() + text.len() / 16);
+    let mut comment: Vec<String> = Vec::new();
     for line in text.lines() {
         let inside = line.trim_start_matches(' ');
-        let repaired = if inside.starts_with("///") {
-            safe_doc(line)
-        } else if inside.starts_with("#[prost(") {
-            rooted(line)
-        } else {
-            None
-        };
-        result.push_str(repaired.as_deref().unwrap_or(line));
+        if let Some(words) = inside.strip_prefix("///") {
+            comment.push(safe_doc(words).unwrap_or_else(|| words.to_owned()));
+            continue;
+        }
+        for line in settled(std::mem::take(&mut comment)) {
+            result.push_str("///");
+            result.push_str(&line);
+            result.push('\n');
+        }
+        let rooted = Some(inside)
+            .filter(|inside| inside.starts_with("#[prost("))
+            .and_then(|_| rooted(line));
+        result.push_str(rooted.as_deref().unwrap_or(line));
         result.push('\n');
     }
     Cow::Owned(result)
+}
+
+/// A comment's lines, none of which is in a code block that would be a doctest.
+///
+/// What Markdown makes of broken fences is hard to foresee, so its parser, which is rustdoc's, is asked. A comment
+/// that it finds such a block in is shown as it is written.
+pub(crate) fn settled(lines: Vec<String>) -> Vec<String> {
+    let may_be_code = |line: &String| {
+        line.contains("```") || line.contains("~~~") || line.contains("    ") || line.contains('\t')
+    };
+    if !lines.iter().any(may_be_code) {
+        return lines;
+    }
+    // rustdoc takes away what all lines are indented by.
+    let filled = lines.iter().filter(|line| !line.trim().is_empty());
+    let indents = filled.map(|line| line.len() - line.trim_start_matches(' ').len());
+    let shared = indents.min().unwrap_or(0);
+    let words = lines
+        .iter()
+        .map(|line| line.get(shared..).unwrap_or_default());
+    let text = words.collect::<Vec<_>>().join("\n");
+    let options = Options::ENABLE_TABLES
+        | Options::ENABLE_FOOTNOTES
+        | Options::ENABLE_STRIKETHROUGH
+        | Options::ENABLE_TASKLISTS
+        | Options::ENABLE_SMART_PUNCTUATION;
+    let is_test = Parser::new_ext(&text, options).any(|event| match event {
+        Event::Start(Tag::CodeBlock(CodeBlockKind::Fenced(info))) => info.as_ref() != "text",
+        Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)) => true,
+        _ => false,
+    });
+    if !is_test {
+        return lines;
+    }
+    let ticks = text.split(|char| char != '`').map(str::len).max();
+    let fence = "`".repeat(ticks.unwrap_or(0).max(2) + 1);
+    let mut settled = vec![format!(" {fence}text")];
+    settled.extend(text.lines().map(|line| format!(" {line}")));
+    settled.push(format!(" {fence}"));
+    settled
 }
 
 /// A field's attribute with a path in front of an enum that is named like a helper.

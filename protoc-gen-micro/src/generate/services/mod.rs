@@ -23,7 +23,7 @@ use self::names::ServiceNames;
 use self::shape::Shapes;
 pub(crate) use self::standalone::Standalone;
 use super::names::{RustNames, ident};
-use super::repair::{is_html, safe_doc};
+use super::repair::{is_html, safe_doc, settled};
 use super::types::{PackageNames, Types};
 use crate::options::Options;
 
@@ -159,6 +159,7 @@ fn docs(comments: Option<&prost_build::Comments>, otherwise: &str, more: &[Strin
         .map(|line| line.strip_prefix("///").unwrap_or(line))
         .map(|line| safe_doc(line).unwrap_or_else(|| line.to_owned()))
         .collect();
+    lines = settled(lines);
     if lines.iter().all(|line| line.trim().is_empty()) {
         lines = vec![otherwise.to_owned()];
     }
