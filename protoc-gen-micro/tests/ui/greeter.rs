@@ -9,7 +9,7 @@ const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Request {
     #[prost(string, tag = "1")]
-    pub name: ::micro_runtime::prost::alloc::string::String,
+    pub name: ::std::string::String,
 }
 
 #[allow(dead_code, missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
@@ -17,7 +17,7 @@ pub struct Request {
 #[prost(prost_path = "::micro_runtime::prost")]
 pub struct Reply {
     #[prost(string, tag = "1")]
-    pub text: ::micro_runtime::prost::alloc::string::String,
+    pub text: ::std::string::String,
 }
 
 #[allow(unreachable_pub, unused_imports)]
@@ -36,12 +36,12 @@ pub mod __greeter {
     use ::micro_runtime::method::{Method, MethodKind, Shape};
     use ::micro_runtime::server::Routes;
 
-    /// The service `greeter.Greeter`, as its server implements it.
+    /// The handler of the service `greeter.Greeter`.
     ///
-    /// A handler of `greeter.Greeter`: implement it, and add it to a server with
-    /// [`register_greeter_handler`]. The functions are written as `async fn`. One that
-    /// fails answers with its error's status; one whose caller goes away, or whose
-    /// deadline passes, is dropped at its next `.await`.
+    /// Implement it, and add it to a server with [`register_greeter_handler`]. The
+    /// functions are written as `async fn`. One that fails answers with its error's
+    /// status; one whose caller goes away, or whose deadline passes, is dropped at its
+    /// next `.await`.
     #[diagnostic::on_unimplemented(
         message = "`{Self}` is no handler of the service `greeter.Greeter`",
         label = "`GreeterHandler` is not implemented for `{Self}`",
@@ -115,10 +115,9 @@ pub mod __greeter {
         server.add(routes)
     }
 
-    /// The service `greeter.Greeter`, as its clients call it.
+    /// A client of the service `greeter.Greeter`.
     ///
-    /// A client of `greeter.Greeter`, made by [`new_greeter_service`]. Clones are
-    /// cheap and share their connections.
+    /// Made by [`new_greeter_service`]. Clones are cheap and share their connections.
     ///
     /// Each function makes a [`Call`] of one rpc: a future that sends it when it is
     /// awaited, and that takes options before, such as `.timeout(..)` or
@@ -203,8 +202,7 @@ impl ::micro_runtime::json::JsonMessage for Request {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("name", "name", &self.name)?;
-        ::core::result::Result::Ok(())
+        w.field("name", "name", &self.name)
     }
 
     fn merge_field(
@@ -214,7 +212,7 @@ impl ::micro_runtime::json::JsonMessage for Request {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "name" => r.field(1, &mut self.name),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -227,8 +225,7 @@ impl ::micro_runtime::json::JsonMessage for Reply {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("text", "text", &self.text)?;
-        ::core::result::Result::Ok(())
+        w.field("text", "text", &self.text)
     }
 
     fn merge_field(
@@ -238,7 +235,7 @@ impl ::micro_runtime::json::JsonMessage for Reply {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "text" => r.field(1, &mut self.text),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
