@@ -1,6 +1,6 @@
 //! Reads a request without what nobody looks at.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 
 /// `CodeGeneratorRequest.source_file_descriptors`: the files to generate code for once more, with the options that are
 /// only for whoever reads the source. In a large run that is half of the request.
@@ -60,7 +60,7 @@ fn copy(input: &mut impl Read, length: u64, request: &mut Vec<u8>) -> io::Result
 }
 
 /// Copies a varint, and gives its value; `None` if there is none, or not all of it.
-fn varint(input: &mut impl Read, request: &mut Vec<u8>) -> io::Result<Option<u64>> {
+fn varint(input: &mut impl BufRead, request: &mut Vec<u8>) -> io::Result<Option<u64>> {
     let mut value = 0;
     for index in 0..VARINT {
         let Some(byte) = input.bytes().next().transpose()? else {
