@@ -45,34 +45,3 @@ echo '// Changed.' >>proto/shop/money/v1/money.proto
 expect yes 'when an imported file has changed'
 ln -s "$PROTOC" protoc
 PROTOC=$PWD/protoc expect yes 'when PROTOC has changed'
-
-# What the compiler says of mistakes in a handler names them, and what to write.
-cp server/src/lib.rs handler.rs
-mistake() { # NAME, a sed script that makes it, and lines that are expected
-  local name=$1 line
-  sed "$2" handler.rs >server/src/lib.rs
-  cat >>server/src/lib.rs <<'RUST'
-
-/// Registers one.
-pub fn register(server: &micro_runtime::Server) -> std::result::Result<(), micro_runtime::Error> {
-    pb::register_orders_handler(server, Shop)
-}
-RUST
-  shift 2
-  if cargo check --package server 2>"$STEP_DIR/log"; then
-    fail "the compiler took the handler with the mistake: $name"
-  fi
-  for line in "$@"; do
-    grep -qF "$line" "$STEP_DIR/log" || { cat "$STEP_DIR/log"; fail "$name: expected the compiler to say: $line"; }
-  done
-  count layouts/mistakes 1 0
-}
-unset PROTOC
-mistake 'no handler at all' 's/impl OrdersHandler for Shop {/impl Shop {/' \
-  '`Shop` is no handler of the service `shop.v1.Orders`' '`OrdersHandler` is not implemented for `Shop`' \
-  'async fn price(&self, ctx: Context, req: Order) -> Result<::messages::shop::money::v1::Money>' \
-  'async fn echo(&self, ctx: Context, requests: Inbound<Order>, responses: Outbound<Order>) -> Result<()>'
-mistake 'a function is missing' '/async fn count/,/^    }/d' 'not all trait items implemented, missing: `count`'
-mistake 'the wrong kind of stream' 's/mut requests: Inbound<Order>) -> Result<Counted>/mut requests: Outbound<Order>) -> Result<Counted>/' \
-  'method `count` has an incompatible type for trait' 'change the parameter type to match the trait'
-mistake 'the wrong message' 's/order: Order) -> Result<Money>/order: Counted) -> Result<Money>/' 'method `price` has an incompatible type for trait'

@@ -251,3 +251,34 @@ fn equal_requests_give_equal_files_whatever_the_order() -> TestResult {
     }
     Ok(())
 }
+
+/// JSON for a package's messages may be twice as long as the messages themselves, as prost writes them.
+#[test]
+fn json_is_at_most_twice_as_long_as_the_messages() -> TestResult {
+    let size = |case: &Case, json: bool| -> TestResult<usize> {
+        let mut request = request(case)?;
+        let own = Some(case.parameter).filter(|own| !own.is_empty());
+        let only = format!("client=false,server=false,json={json}");
+        request.parameter = Some(
+            own.into_iter()
+                .chain([only.as_str()])
+                .collect::<Vec<_>>()
+                .join(","),
+        );
+        let generated = generate(&request.encode_to_vec())?;
+        Ok(generated.files.iter().map(|file| file.content.len()).sum())
+    };
+    let mut too_long = String::new();
+    for case in CASES {
+        let messages = size(case, false)?;
+        let json = size(case, true)? - messages;
+        if json > 2 * messages {
+            too_long += &format!(
+                "{}: {json} bytes of JSON for {messages} of messages\n",
+                case.name
+            );
+        }
+    }
+    assert_eq!(too_long, "");
+    Ok(())
+}

@@ -30,7 +30,7 @@ use super::writer::JsonWriter;
 ///         match key {
 ///             "displayName" | "display_name" => r.field(1, &mut self.display_name),
 ///             "price" => r.field(2, &mut self.price),
-///             _ => Ok(Merged::Unknown),
+///             _ => r.unknown(),
 ///         }
 ///     }
 /// }
@@ -49,19 +49,26 @@ pub trait JsonMessage: Default {
     #[doc(hidden)]
     const SPECIAL: bool = false;
 
-    /// Writes every field that is set.
+    /// Writes every field that is set. By default: nothing, for a message without fields.
     ///
     /// # Errors
     /// As [`to_string`](super::to_string).
-    fn write_fields(&self, w: &mut JsonWriter<'_>) -> Result<()>;
+    fn write_fields(&self, w: &mut JsonWriter<'_>) -> Result<()> {
+        let _ = w;
+        Ok(())
+    }
 
     /// Reads the value of `key` into the field of that name.
     ///
-    /// Returns [`Merged::Unknown`], with the value unread, if the message has no such field.
+    /// Returns [`Merged::Unknown`], with the value unread, if the message has no such field; this is the default, for a
+    /// message without fields.
     ///
     /// # Errors
     /// If the value does not fit the field.
-    fn merge_field(&mut self, key: &str, r: &mut JsonReader<'_>) -> Result<Merged>;
+    fn merge_field(&mut self, key: &str, r: &mut JsonReader<'_>) -> Result<Merged> {
+        let _ = key;
+        r.unknown()
+    }
 
     /// Writes the message as a value: an object of the fields, unless the type has a form of its own.
     #[doc(hidden)]

@@ -93,6 +93,14 @@ impl<'a> JsonReader<'a> {
         Ok(Merged::Field(number))
     }
 
+    /// Leaves the value of a key that the message does not have.
+    ///
+    /// # Errors
+    /// None: what becomes of such a key is decided later, by [`Options::reject_unknown_fields`].
+    pub fn unknown(&mut self) -> Result<Merged> {
+        Ok(Merged::Unknown)
+    }
+
     fn member<K, T: Element<K>, O>(
         &mut self,
         oneof: &str,

@@ -3,13 +3,13 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::parse::Parser as _;
-use syn::{Attribute, Item, parse_quote};
+use syn::{Attribute, Item};
 
 use super::include::Hosted;
 use super::messages::quietly;
 use super::package::Package;
+use super::print;
 use super::repair::{has_html, host, repair};
-use super::reprint;
 use crate::diagnostic::Diagnostic;
 
 /// The first line of every file. No date: the same input gives the same bytes.
@@ -18,6 +18,9 @@ pub(crate) const HEADER: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     ". Do not edit."
 );
+
+/// What implementations cannot keep to: they are the shape of the user's messages.
+const ALLOW_IMPL: &str = "#[allow(clippy::all, clippy::pedantic)]";
 
 /// What prost-build wrote for a package.
 #[derive(Clone, Copy)]
@@ -40,20 +43,12 @@ pub(crate) fn file(
     runtime: &syn::Path,
 ) -> Result<String, Diagnostic> {
     let mut printed = print_messages(package, messages)?;
-    let mut rest: syn::File = syn::parse2(rest).map_err(|error| {
+    printed.push_str(&print::items(rest, ALLOW_IMPL).map_err(|problem| {
         Diagnostic::new(format!(
-            "the code for package \"{}\": {error}",
+            "the code for package \"{}\": {problem}",
             package.name()
         ))
-    })?;
-    for item in &mut rest.items {
-        if let Item::Impl(item) = item {
-            let allow: Attribute = parse_quote!(#[allow(clippy::all, clippy::pedantic)]);
-            item.attrs.insert(0, allow);
-        }
-    }
-    printed.push_str(&print(package, &rest)?);
-    drop(rest);
+    })?);
 
     let sources: Vec<&str> = package.files.iter().map(|file| file.proto.name()).collect();
     let runtime = quote!(#runtime).to_string().replace(' ', "");
@@ -93,7 +88,7 @@ fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String,
     let text = &repair(messages.text);
     if !messages.customized
         && messages.hosted.is_empty()
-        && let Some(printed) = reprint::messages(text, &allow)
+        && let Some(printed) = print::messages::print(text, &allow)
     {
         return Ok(printed);
     }
@@ -112,11 +107,7 @@ fn print_messages(package: &Package<'_>, messages: Source<'_>) -> Result<String,
     for item in &mut file.items {
         self::allow(item, &allow);
     }
-    print(package, &file)
-}
-
-fn print(package: &Package<'_>, file: &syn::File) -> Result<String, Diagnostic> {
-    quietly(|| prettyplease::unparse(file)).map_err(|panic| {
+    quietly(|| prettyplease::unparse(&file)).map_err(|panic| {
         Diagnostic::new(format!(
             "the code for package \"{}\" cannot be printed: {panic}",
             package.name()

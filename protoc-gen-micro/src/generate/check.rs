@@ -3,19 +3,24 @@
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, EnumDescriptorProto};
 
-use super::types::{Types, is_map_entry};
+use super::types::{Types, is_map_entry, prost_types_path};
+use super::well_known::in_prost_types;
 use crate::descriptor::File;
 use crate::diagnostic::Diagnostic;
+use crate::options::Options;
 
 /// Finds names that are no identifiers, and references to types that are not there.
-pub(crate) fn check(files: &[File], types: &Types<'_>) -> Vec<Diagnostic> {
+pub(crate) fn check(files: &[File], types: &Types<'_>, options: &Options) -> Vec<Diagnostic> {
     let mut check = Check {
         types,
+        prost_types: format!("{}::", prost_types_path(options)),
         file: "",
+        target: false,
         findings: Vec::new(),
     };
     for file in files {
         check.file = file.proto.name();
+        check.target = file.target;
         for segment in file
             .proto
             .package
@@ -46,7 +51,11 @@ pub(crate) fn check(files: &[File], types: &Types<'_>) -> Vec<Diagnostic> {
 
 struct Check<'a> {
     types: &'a Types<'a>,
+    /// How the paths of well-known types begin.
+    prost_types: String,
     file: &'a str,
+    /// Whether code is generated for the file.
+    target: bool,
     findings: Vec<Diagnostic>,
 }
 
@@ -84,6 +93,12 @@ impl Check<'_> {
 
     fn enumeration(&mut self, item: &EnumDescriptorProto) {
         self.name("enum", item.name());
+        if item.value.is_empty() {
+            self.finding(format!(
+                "the enum \"{}\" has no values",
+                item.name().escape_default()
+            ));
+        }
         item.value
             .iter()
             .for_each(|value| self.name("enum value", value.name()));
@@ -119,6 +134,16 @@ impl Check<'_> {
             self.finding(format!(
                 "\"{}\" refers to \"{to}\", which is not {expected}",
                 from.escape_default()
+            ));
+        } else if self.target
+            && !in_prost_types(to)
+            && let Some(path) = self.types.path_elsewhere(to)
+            && path.starts_with(&self.prost_types)
+        {
+            self.finding(format!(
+                "\"{from}\" refers to {}, which the runtime's prost_types does not have; generate its file too, with \
+                 compile_well_known_types, or say with extern_path={to}=... where it is",
+                to.trim_start_matches('.')
             ));
         }
     }

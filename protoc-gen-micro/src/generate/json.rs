@@ -87,11 +87,11 @@ impl Emitter<'_> {
         let runtime = self.names.runtime();
         let path = self.names.type_path(full, 0);
         let name = full.trim_start_matches('.');
-        let body = match Fields::new(full, message, self.names).emit() {
-            Some((write, merge)) => quote! {
+        // A message without fields has what the trait gives.
+        let body = Fields::new(full, message, self.names).emit().map(|(write, merge)| {
+            quote! {
                 fn write_fields(&self, w: &mut #runtime::json::JsonWriter<'_>) -> #runtime::json::Result<()> {
                     #write
-                    ::core::result::Result::Ok(())
                 }
 
                 fn merge_field(
@@ -101,24 +101,11 @@ impl Emitter<'_> {
                 ) -> #runtime::json::Result<#runtime::json::Merged> {
                     match key {
                         #merge
-                        _ => ::core::result::Result::Ok(#runtime::json::Merged::Unknown),
+                        _ => r.unknown(),
                     }
                 }
-            },
-            None => quote! {
-                fn write_fields(&self, _: &mut #runtime::json::JsonWriter<'_>) -> #runtime::json::Result<()> {
-                    ::core::result::Result::Ok(())
-                }
-
-                fn merge_field(
-                    &mut self,
-                    _: &str,
-                    _: &mut #runtime::json::JsonReader<'_>,
-                ) -> #runtime::json::Result<#runtime::json::Merged> {
-                    ::core::result::Result::Ok(#runtime::json::Merged::Unknown)
-                }
-            },
-        };
+            }
+        });
         let form = self.form(full);
         let allow = message
             .field
@@ -255,30 +242,39 @@ impl<'a> Fields<'a> {
         let mut write = TokenStream::new();
         let mut merge = TokenStream::new();
         let mut written = HashSet::new();
+        // The last call is the value of the function.
+        let mut last = None;
         for field in &self.message.field {
-            match real_oneof(self.message, field) {
-                None => write.extend(self.write(field)),
+            let call = match real_oneof(self.message, field) {
+                None => Some(self.write(field)),
                 // All members are written in the place of the first.
                 Some((index, oneof)) if written.insert(index) => {
-                    write.extend(self.write_oneof(index, oneof))
+                    write.extend(last.take().map(|call| quote!(#call?;)));
+                    write.extend(self.write_oneof(index, oneof));
+                    None
                 }
-                Some(_) => {}
+                Some(_) => None,
+            };
+            if let Some(call) = call {
+                write.extend(last.replace(call).map(|call| quote!(#call?;)));
             }
             merge.extend(self.merge(field));
         }
+        write.extend(last.unwrap_or_else(|| quote!(::core::result::Result::Ok(()))));
         (!self.message.field.is_empty()).then_some((write, merge))
     }
 
+    /// The call that writes a field.
     fn write(&self, field: &FieldDescriptorProto) -> TokenStream {
         let ident = self.names.field_ident(field.name());
         let (json, proto) = (escape(&json_name(field)), escape(field.name()));
         let required = field.label() == Label::Required;
         match (self.enum_path(field), required) {
-            (None, false) => quote!(w.field(#json, #proto, &self.#ident)?;),
-            (None, true) => quote!(w.required(#json, #proto, &self.#ident)?;),
-            (Some(path), false) => quote!(w.enumeration::<#path, _>(#json, #proto, &self.#ident)?;),
+            (None, false) => quote!(w.field(#json, #proto, &self.#ident)),
+            (None, true) => quote!(w.required(#json, #proto, &self.#ident)),
+            (Some(path), false) => quote!(w.enumeration::<#path, _>(#json, #proto, &self.#ident)),
             (Some(path), true) => {
-                quote!(w.required_enumeration::<#path>(#json, #proto, &self.#ident)?;)
+                quote!(w.required_enumeration::<#path>(#json, #proto, &self.#ident))
             }
         }
     }

@@ -13,13 +13,14 @@ mod messages;
 pub(crate) mod names;
 mod package;
 mod prepare;
+mod print;
 mod recursion;
 mod repair;
-mod reprint;
 mod services;
 mod skeleton;
 mod symbols;
 mod types;
+mod well_known;
 mod workers;
 
 use proc_macro2::TokenStream;
@@ -109,9 +110,14 @@ pub(crate) fn run(
     let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path);
     let mut symbols = Symbols::build(&packages, &types, options);
     let mut findings = messages::check_attributes(options);
-    findings.extend(check::check(&files, &types));
+    findings.extend(check::check(&files, &types, options));
     findings.extend(absent::find(&packages, options));
     findings.append(&mut symbols.errors);
+    findings.extend(Package::check_files(
+        &packages,
+        options,
+        &mut symbols.warnings,
+    ));
     if !findings.is_empty() {
         findings.sort();
         return Err(Error::refused(findings));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::types::package_modules;
 use crate::descriptor::File;
+use crate::diagnostic::Diagnostic;
 use crate::options::{Layout, Options};
 
 /// The files of one Rust module. Mostly these are one proto package; packages whose names differ in case
@@ -60,6 +61,41 @@ impl<'a> Package<'a> {
     /// The size of its descriptors, in bytes: what it costs to generate it.
     pub(crate) fn size(&self) -> usize {
         self.files.iter().map(|file| file.raw.len()).sum()
+    }
+
+    /// Finds files that would be one. On systems that ignore case some are one that are two elsewhere: a warning.
+    pub(crate) fn check_files(
+        packages: &[Package<'_>],
+        options: &Options,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Vec<Diagnostic> {
+        let mut findings = Vec::new();
+        // By the name in lower case: the name, and what it is for.
+        let mut known: BTreeMap<String, (String, String)> = BTreeMap::new();
+        let include = options.include_file.iter().map(|name| {
+            let purpose = "the include file (include_file)".to_owned();
+            (name.clone(), purpose)
+        });
+        let written = packages.iter().filter(|package| package.written);
+        let files = written.map(|package| {
+            let purpose = match package.name() {
+                "" => "the files without a package (default_package_filename)".to_owned(),
+                name => format!("package {name}"),
+            };
+            (package.file_name(options), purpose)
+        });
+        for (name, purpose) in files.chain(include) {
+            match known.get(&name.to_lowercase()) {
+                Some((other, whose)) if *other == name => findings.push(Diagnostic::new(format!(
+                    "the file {name} would be that of {whose} and of {purpose}; choose another name for one"
+                ))),
+                Some((other, whose)) => warnings.push(Diagnostic::new(format!(
+                    "the files {other} of {whose} and {name} of {purpose} are one where case is ignored in file names"
+                ))),
+                None => drop(known.insert(name.to_lowercase(), (name, purpose))),
+            }
+        }
+        findings
     }
 
     /// The name of its generated file, with `/`.

@@ -256,6 +256,11 @@ impl<'a> Types<'a> {
         Some(&entry.package)
     }
 
+    /// The path of a type that comes from elsewhere.
+    pub(crate) fn path_elsewhere(&self, proto_name: &str) -> Option<&str> {
+        self.entries.get(proto_name)?.elsewhere.as_deref()
+    }
+
     /// Whether there is such a type.
     pub(crate) fn contains(&self, proto_name: &str) -> bool {
         self.entries.contains_key(proto_name)

@@ -282,11 +282,7 @@ pub(crate) fn request(tape: &mut Tape<'_>, parameter: &str) -> CodeGeneratorRequ
         scopes[position].1 = names;
         files.push(file);
     }
-    let targets = files
-        .iter()
-        .filter(|_| !tape.one_in(8))
-        .map(|file| file.name().to_owned())
-        .collect();
+    let targets = files.iter().map(|file| file.name().to_owned()).collect();
     CodeGeneratorRequest {
         file_to_generate: targets,
         parameter: Some(parameter.to_owned()),

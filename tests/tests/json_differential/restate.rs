@@ -365,6 +365,7 @@ fn float(json: &Json, single: bool) -> Result<Json, Refused> {
 /// prost-reflect reads the keys of maps as Rust does.
 fn map_key(key: &str, kind: &Kind) -> Result<String, Refused> {
     match kind {
+        Kind::Bool if !["true", "false"].contains(&key) => Err(Refused("a key that is no bool")),
         Kind::String | Kind::Bool => Ok(key.to_owned()),
         kind => match integer(key, kind)? {
             Json::Number(number) => Ok(number),

@@ -2,21 +2,10 @@
 
 use prost_types::NullValue;
 
-use crate::json::error::Result;
-use crate::json::message::{JsonEnum, JsonMessage, Merged};
-use crate::json::reader::JsonReader;
-use crate::json::writer::JsonWriter;
+use crate::json::message::{JsonEnum, JsonMessage};
 
 impl JsonMessage for () {
     const NAME: &'static str = "google.protobuf.Empty";
-
-    fn write_fields(&self, _: &mut JsonWriter<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    fn merge_field(&mut self, _: &str, _: &mut JsonReader<'_>) -> Result<Merged> {
-        Ok(Merged::Unknown)
-    }
 }
 
 impl JsonEnum for NullValue {

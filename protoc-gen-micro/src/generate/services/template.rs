@@ -43,18 +43,15 @@ pub(crate) fn variables(template: &str) -> Result<Vec<&str>, String> {
                     return Err(format!("it has the variable \"{field}\" twice"));
                 }
                 variables.push(field);
-                if let Some(pattern) = pattern {
-                    let mut segments = pattern.split('/').peekable();
-                    while let Some(each) = segments.next() {
-                        segment(each, segments.peek().is_none() && after.is_empty())?;
-                    }
+                for each in pattern.iter().flat_map(|pattern| pattern.split('/')) {
+                    segment(each)?;
                 }
                 after
             }
             None => {
                 let end = rest.find('/').unwrap_or(rest.len());
                 let (each, after) = rest.split_at(end);
-                segment(each, after.is_empty())?;
+                segment(each)?;
                 after
             }
         };
@@ -66,12 +63,11 @@ pub(crate) fn variables(template: &str) -> Result<Vec<&str>, String> {
     }
 }
 
-/// One segment that is no variable.
-fn segment(text: &str, last: bool) -> Result<(), String> {
+/// One segment that is no variable. `**` may stand anywhere: `http.proto` wants it last, and Google's own Firestore
+/// has `/v1/{parent=projects/*/databases/*/documents/**}/{collection_id}`.
+fn segment(text: &str) -> Result<(), String> {
     match text {
-        "*" => Ok(()),
-        "**" if last => Ok(()),
-        "**" => Err("\"**\" is not its last segment".to_owned()),
+        "*" | "**" => Ok(()),
         text => literal(text),
     }
 }
@@ -133,6 +129,10 @@ mod tests {
             ("/v1:batchGet", &[]),
             ("/v1/{resource=**}:testIamPermissions", &["resource"]),
             ("/v1/*/x", &[]),
+            (
+                "/v1/{parent=projects/*/databases/**}/{collection_id}",
+                &["parent", "collection_id"],
+            ),
         ] {
             assert_eq!(variables(template).as_deref(), Ok(expected), "{template}");
         }
@@ -158,8 +158,6 @@ mod tests {
             ("/v1/{a={b}}", "its segment \"{b\" is no literal"),
             ("/v1/{a}{b}", "\"{b}\" follows a variable; expected \"/\""),
             ("/v1/{a}/{a}", "it has the variable \"a\" twice"),
-            ("/v1/**/a", "\"**\" is not its last segment"),
-            ("/v1/{a=**}/b", "\"**\" is not its last segment"),
         ] {
             assert_eq!(
                 variables(template).err().as_deref(),

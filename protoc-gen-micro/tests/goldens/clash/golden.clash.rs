@@ -512,121 +512,31 @@ pub mod __bar {
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for FooHandler {
     const NAME: &'static str = "golden.clash.FooHandler";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Bar {
     const NAME: &'static str = "golden.clash.Bar";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for BarService {
     const NAME: &'static str = "golden.clash.BarService";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for bar_service::Get {
     const NAME: &'static str = "golden.clash.BarService.Get";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Foo {
     const NAME: &'static str = "golden.clash.FOO";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for foo::Inner {
     const NAME: &'static str = "golden.clash.FOO.Inner";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 /// Adds this package's messages to the types that an `Any` may hold in JSON.

@@ -372,8 +372,7 @@ impl ::micro_runtime::json::JsonMessage for Current {
             }
             ::core::option::Option::None => {}
         }
-        w.field("number", "number", &self.number)?;
-        ::core::result::Result::Ok(())
+        w.field("number", "number", &self.number)
     }
 
     fn merge_field(
@@ -389,7 +388,7 @@ impl ::micro_runtime::json::JsonMessage for Current {
             "chosen" => r.oneof(5, "choice", &mut self.choice, current::Choice::Chosen),
             "name" => r.oneof(6, "choice", &mut self.choice, current::Choice::Name),
             "number" => r.field(7, &mut self.number),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -420,7 +419,7 @@ impl ::micro_runtime::json::JsonMessage for Old {
         match key {
             "inner" => r.field(1, &mut self.inner),
             "number" => r.oneof(2, "choice", &mut self.choice, old::Choice::Number),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -433,8 +432,7 @@ impl ::micro_runtime::json::JsonMessage for old::Inner {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.enumeration::<old::inner::Deep, _>("deep", "deep", &self.deep)?;
-        ::core::result::Result::Ok(())
+        w.enumeration::<old::inner::Deep, _>("deep", "deep", &self.deep)
     }
 
     fn merge_field(
@@ -444,7 +442,7 @@ impl ::micro_runtime::json::JsonMessage for old::Inner {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "deep" => r.enumeration::<old::inner::Deep, _>(1, &mut self.deep),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

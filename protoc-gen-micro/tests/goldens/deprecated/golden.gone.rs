@@ -172,8 +172,7 @@ impl ::micro_runtime::json::JsonMessage for Gone {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.enumeration::<Kind, _>("kind", "kind", &self.kind)?;
-        ::core::result::Result::Ok(())
+        w.enumeration::<Kind, _>("kind", "kind", &self.kind)
     }
 
     fn merge_field(
@@ -183,7 +182,7 @@ impl ::micro_runtime::json::JsonMessage for Gone {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "kind" => r.enumeration::<Kind, _>(1, &mut self.kind),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

@@ -143,8 +143,7 @@ impl ::micro_runtime::json::JsonMessage for User {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("gone", "gone", &self.gone)?;
-        ::core::result::Result::Ok(())
+        w.field("gone", "gone", &self.gone)
     }
 
     fn merge_field(
@@ -154,7 +153,7 @@ impl ::micro_runtime::json::JsonMessage for User {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "gone" => r.field(1, &mut self.gone),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

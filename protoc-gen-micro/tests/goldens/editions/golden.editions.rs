@@ -314,7 +314,7 @@ impl ::micro_runtime::json::JsonMessage for Tree {
             "byName" | "by_name" => r.field(11, &mut self.by_name),
             "apple" => r.oneof(12, "fruit", &mut self.fruit, tree::Fruit::Apple),
             "none" => r.oneof(13, "fruit", &mut self.fruit, tree::Fruit::None),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -327,8 +327,7 @@ impl ::micro_runtime::json::JsonMessage for Leaf {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("vein", "vein", &self.vein)?;
-        ::core::result::Result::Ok(())
+        w.field("vein", "vein", &self.vein)
     }
 
     fn merge_field(
@@ -338,7 +337,7 @@ impl ::micro_runtime::json::JsonMessage for Leaf {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "vein" => r.field(1, &mut self.vein),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -351,8 +350,7 @@ impl ::micro_runtime::json::JsonMessage for leaf::Vein {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("width", "width", &self.width)?;
-        ::core::result::Result::Ok(())
+        w.field("width", "width", &self.width)
     }
 
     fn merge_field(
@@ -362,7 +360,7 @@ impl ::micro_runtime::json::JsonMessage for leaf::Vein {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "width" => r.field(1, &mut self.width),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

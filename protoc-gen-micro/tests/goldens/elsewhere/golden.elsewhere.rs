@@ -251,8 +251,7 @@ impl ::micro_runtime::json::JsonMessage for Holder {
     ) -> ::micro_runtime::json::Result<()> {
         w.field("known", "known", &self.known)?;
         w.field("inner", "inner", &self.inner)?;
-        w.enumeration::<crate::ext::v1::Level, _>("level", "level", &self.level)?;
-        ::core::result::Result::Ok(())
+        w.enumeration::<crate::ext::v1::Level, _>("level", "level", &self.level)
     }
 
     fn merge_field(
@@ -264,7 +263,7 @@ impl ::micro_runtime::json::JsonMessage for Holder {
             "known" => r.field(1, &mut self.known),
             "inner" => r.field(2, &mut self.inner),
             "level" => r.enumeration::<crate::ext::v1::Level, _>(3, &mut self.level),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

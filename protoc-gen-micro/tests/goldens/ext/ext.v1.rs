@@ -58,41 +58,11 @@ impl Level {
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Known {
     const NAME: &'static str = "ext.v1.Known";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for known::Inner {
     const NAME: &'static str = "ext.v1.Known.Inner";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]

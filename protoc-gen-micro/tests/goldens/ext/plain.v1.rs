@@ -11,21 +11,6 @@ pub struct Plain {}
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Plain {
     const NAME: &'static str = "plain.v1.Plain";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 /// Adds this package's messages to the types that an `Any` may hold in JSON.

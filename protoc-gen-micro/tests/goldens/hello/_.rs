@@ -150,8 +150,7 @@ impl ::micro_runtime::json::JsonMessage for Request {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("name", "name", &self.name)?;
-        ::core::result::Result::Ok(())
+        w.field("name", "name", &self.name)
     }
 
     fn merge_field(
@@ -161,7 +160,7 @@ impl ::micro_runtime::json::JsonMessage for Request {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "name" => r.field(1, &mut self.name),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -174,8 +173,7 @@ impl ::micro_runtime::json::JsonMessage for Response {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("msg", "msg", &self.msg)?;
-        ::core::result::Result::Ok(())
+        w.field("msg", "msg", &self.msg)
     }
 
     fn merge_field(
@@ -185,7 +183,7 @@ impl ::micro_runtime::json::JsonMessage for Response {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "msg" => r.field(1, &mut self.msg),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

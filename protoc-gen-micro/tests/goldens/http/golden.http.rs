@@ -377,8 +377,7 @@ impl ::micro_runtime::json::JsonMessage for GetRequest {
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
         w.field("name", "name", &self.name)?;
-        w.field("tags", "tags", &self.tags)?;
-        ::core::result::Result::Ok(())
+        w.field("tags", "tags", &self.tags)
     }
 
     fn merge_field(
@@ -389,7 +388,7 @@ impl ::micro_runtime::json::JsonMessage for GetRequest {
         match key {
             "name" => r.field(1, &mut self.name),
             "tags" => r.field(2, &mut self.tags),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -402,8 +401,7 @@ impl ::micro_runtime::json::JsonMessage for PlaceRequest {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("order", "order", &self.order)?;
-        ::core::result::Result::Ok(())
+        w.field("order", "order", &self.order)
     }
 
     fn merge_field(
@@ -413,7 +411,7 @@ impl ::micro_runtime::json::JsonMessage for PlaceRequest {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "order" => r.field(1, &mut self.order),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -426,8 +424,7 @@ impl ::micro_runtime::json::JsonMessage for PlaceReply {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("order", "order", &self.order)?;
-        ::core::result::Result::Ok(())
+        w.field("order", "order", &self.order)
     }
 
     fn merge_field(
@@ -437,7 +434,7 @@ impl ::micro_runtime::json::JsonMessage for PlaceReply {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "order" => r.field(1, &mut self.order),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -450,8 +447,7 @@ impl ::micro_runtime::json::JsonMessage for Order {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("name", "name", &self.name)?;
-        ::core::result::Result::Ok(())
+        w.field("name", "name", &self.name)
     }
 
     fn merge_field(
@@ -461,7 +457,7 @@ impl ::micro_runtime::json::JsonMessage for Order {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "name" => r.field(1, &mut self.name),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

@@ -533,8 +533,7 @@ impl ::micro_runtime::json::JsonMessage for Request {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("count", "count", &self.count)?;
-        ::core::result::Result::Ok(())
+        w.field("count", "count", &self.count)
     }
 
     fn merge_field(
@@ -544,7 +543,7 @@ impl ::micro_runtime::json::JsonMessage for Request {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "count" => r.field(1, &mut self.count),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -557,8 +556,7 @@ impl ::micro_runtime::json::JsonMessage for Reply {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("number", "number", &self.number)?;
-        ::core::result::Result::Ok(())
+        w.field("number", "number", &self.number)
     }
 
     fn merge_field(
@@ -568,7 +566,7 @@ impl ::micro_runtime::json::JsonMessage for Reply {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "number" => r.field(1, &mut self.number),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

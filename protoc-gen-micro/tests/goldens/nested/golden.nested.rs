@@ -448,7 +448,7 @@ impl ::micro_runtime::json::JsonMessage for Order {
             "number" => {
                 r.oneof(14, "receipt", &mut self.receipt, order::ReceiptOneOf::Number)
             }
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -464,8 +464,7 @@ impl ::micro_runtime::json::JsonMessage for order::Line {
         w.field("name", "name", &self.name)?;
         w.field("amount", "amount", &self.amount)?;
         w.field("instead", "instead", &self.instead)?;
-        w.field("parts", "parts", &self.parts)?;
-        ::core::result::Result::Ok(())
+        w.field("parts", "parts", &self.parts)
     }
 
     fn merge_field(
@@ -478,7 +477,7 @@ impl ::micro_runtime::json::JsonMessage for order::Line {
             "amount" => r.field(2, &mut self.amount),
             "instead" => r.field(3, &mut self.instead),
             "parts" => r.field(4, &mut self.parts),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -493,8 +492,7 @@ impl ::micro_runtime::json::JsonMessage for order::Receipt {
     ) -> ::micro_runtime::json::Result<()> {
         w.field("signature", "signature", &self.signature)?;
         w.enumeration::<order::State, _>("state", "state", &self.state)?;
-        w.field("deepest", "deepest", &self.deepest)?;
-        ::core::result::Result::Ok(())
+        w.field("deepest", "deepest", &self.deepest)
     }
 
     fn merge_field(
@@ -506,7 +504,7 @@ impl ::micro_runtime::json::JsonMessage for order::Receipt {
             "signature" => r.field(1, &mut self.signature),
             "state" => r.enumeration::<order::State, _>(2, &mut self.state),
             "deepest" => r.field(3, &mut self.deepest),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -514,21 +512,6 @@ impl ::micro_runtime::json::JsonMessage for order::Receipt {
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for order::receipt::Deeper {
     const NAME: &'static str = "golden.nested.Order.Receipt.Deeper";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
@@ -539,8 +522,7 @@ impl ::micro_runtime::json::JsonMessage for order::receipt::deeper::Deepest {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("again", "again", &self.again)?;
-        ::core::result::Result::Ok(())
+        w.field("again", "again", &self.again)
     }
 
     fn merge_field(
@@ -550,7 +532,7 @@ impl ::micro_runtime::json::JsonMessage for order::receipt::deeper::Deepest {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "again" => r.field(1, &mut self.again),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

@@ -133,7 +133,7 @@ impl ::micro_runtime::json::JsonMessage for Sample {
             "grade" => r.enumeration::<Grade, _>(6, &mut self.grade),
             "word" => r.oneof(7, "choice", &mut self.choice, sample::Choice::Word),
             "held" => r.oneof(8, "choice", &mut self.choice, sample::Choice::Held),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -146,8 +146,7 @@ impl ::micro_runtime::json::JsonMessage for Plain {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("number", "number", &self.number)?;
-        ::core::result::Result::Ok(())
+        w.field("number", "number", &self.number)
     }
 
     fn merge_field(
@@ -157,7 +156,7 @@ impl ::micro_runtime::json::JsonMessage for Plain {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "number" => r.field(1, &mut self.number),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

@@ -277,8 +277,7 @@ impl ::micro_runtime::json::JsonMessage for One {
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
         w.field("other", "other", &self.other)?;
-        w.field("top", "top", &self.top)?;
-        ::core::result::Result::Ok(())
+        w.field("top", "top", &self.top)
     }
 
     fn merge_field(
@@ -289,7 +288,7 @@ impl ::micro_runtime::json::JsonMessage for One {
         match key {
             "other" => r.field(1, &mut self.other),
             "top" => r.field(2, &mut self.top),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -302,8 +301,7 @@ impl ::micro_runtime::json::JsonMessage for Two {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("one", "one", &self.one)?;
-        ::core::result::Result::Ok(())
+        w.field("one", "one", &self.one)
     }
 
     fn merge_field(
@@ -313,7 +311,7 @@ impl ::micro_runtime::json::JsonMessage for Two {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "one" => r.field(1, &mut self.one),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

@@ -22,21 +22,6 @@ pub mod top {
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Top {
     const NAME: &'static str = "Top";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
@@ -47,8 +32,7 @@ impl ::micro_runtime::json::JsonMessage for top::Inner {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("number", "number", &self.number)?;
-        ::core::result::Result::Ok(())
+        w.field("number", "number", &self.number)
     }
 
     fn merge_field(
@@ -58,7 +42,7 @@ impl ::micro_runtime::json::JsonMessage for top::Inner {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "number" => r.field(1, &mut self.number),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

@@ -20,8 +20,7 @@ impl ::micro_runtime::json::JsonMessage for Other {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.field("inner", "inner", &self.inner)?;
-        ::core::result::Result::Ok(())
+        w.field("inner", "inner", &self.inner)
     }
 
     fn merge_field(
@@ -31,7 +30,7 @@ impl ::micro_runtime::json::JsonMessage for Other {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "inner" => r.field(1, &mut self.inner),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

@@ -223,8 +223,7 @@ impl ::micro_runtime::json::JsonMessage for Legacy {
         w.field("blob", "blob", &self.blob)?;
         w.field("numbers", "numbers", &self.numbers)?;
         w.field("packed", "packed", &self.packed)?;
-        w.field("item", "item", &self.item)?;
-        ::core::result::Result::Ok(())
+        w.field("item", "item", &self.item)
     }
 
     fn merge_field(
@@ -240,7 +239,7 @@ impl ::micro_runtime::json::JsonMessage for Legacy {
             "numbers" => r.field(5, &mut self.numbers),
             "packed" => r.field(6, &mut self.packed),
             "item" => r.field(7, &mut self.item),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }
@@ -253,8 +252,7 @@ impl ::micro_runtime::json::JsonMessage for legacy::Item {
         &self,
         w: &mut ::micro_runtime::json::JsonWriter<'_>,
     ) -> ::micro_runtime::json::Result<()> {
-        w.required("id", "id", &self.id)?;
-        ::core::result::Result::Ok(())
+        w.required("id", "id", &self.id)
     }
 
     fn merge_field(
@@ -264,7 +262,7 @@ impl ::micro_runtime::json::JsonMessage for legacy::Item {
     ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
         match key {
             "id" => r.field(8, &mut self.id),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

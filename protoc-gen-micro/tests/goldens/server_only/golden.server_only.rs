@@ -143,61 +143,16 @@ pub mod __part {
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Request {
     const NAME: &'static str = "golden.server_only.Request";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for Reply {
     const NAME: &'static str = "golden.server_only.Reply";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 #[allow(clippy::all, clippy::pedantic)]
 impl ::micro_runtime::json::JsonMessage for reply::Inner {
     const NAME: &'static str = "golden.server_only.Reply.Inner";
-
-    fn write_fields(
-        &self,
-        _: &mut ::micro_runtime::json::JsonWriter<'_>,
-    ) -> ::micro_runtime::json::Result<()> {
-        ::core::result::Result::Ok(())
-    }
-
-    fn merge_field(
-        &mut self,
-        _: &str,
-        _: &mut ::micro_runtime::json::JsonReader<'_>,
-    ) -> ::micro_runtime::json::Result<::micro_runtime::json::Merged> {
-        ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown)
-    }
 }
 
 /// Adds this package's messages to the types that an `Any` may hold in JSON.

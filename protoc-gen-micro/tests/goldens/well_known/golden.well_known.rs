@@ -441,8 +441,7 @@ impl ::micro_runtime::json::JsonMessage for Everything {
         w.field("number", "number", &self.number)?;
         w.field("bytes", "bytes", &self.bytes)?;
         w.field("times", "times", &self.times)?;
-        w.field("values", "values", &self.values)?;
-        ::core::result::Result::Ok(())
+        w.field("values", "values", &self.values)
     }
 
     fn merge_field(
@@ -470,7 +469,7 @@ impl ::micro_runtime::json::JsonMessage for Everything {
             "bytes" => r.field(12, &mut self.bytes),
             "times" => r.field(13, &mut self.times),
             "values" => r.field(14, &mut self.values),
-            _ => ::core::result::Result::Ok(::micro_runtime::json::Merged::Unknown),
+            _ => r.unknown(),
         }
     }
 }

@@ -6,15 +6,14 @@
 
 use std::fmt::Write as _;
 
-/// The columns of a line, and those of a line that is indented far: prettyplease's numbers.
-const WIDTH: usize = 89;
-const LEAST_WIDTH: usize = 60;
+use super::layout::{self, spaces as indent, width};
 
-const INDENT: usize = 4;
+/// The indentation of what is in braces.
+const INDENT: usize = layout::INDENT.unsigned_abs();
 
 /// prost-build's code, laid out, with `allow` below the comment of each item at the top; `None` if there is a line
 /// that is none of those prost-build writes by itself.
-pub(crate) fn messages(text: &str, allow: &[&str]) -> Option<String> {
+pub(crate) fn print(text: &str, allow: &[&str]) -> Option<String> {
     if text.contains('\r') {
         return None;
     }
@@ -278,15 +277,6 @@ impl Printer {
         self.out.push('>');
         Some(())
     }
-}
-
-/// The columns that are there for a line indented so far.
-fn width(indent: usize) -> usize {
-    WIDTH.saturating_sub(indent).max(LEAST_WIDTH)
-}
-
-fn indent(out: &mut String, columns: usize) {
-    out.extend(std::iter::repeat_n(' ', columns));
 }
 
 fn is_name(text: &str) -> bool {
