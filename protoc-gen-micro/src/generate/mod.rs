@@ -1,6 +1,5 @@
 //! From a request to files: the one pure function behind the plugin and the builder.
 
-mod absent;
 mod assemble;
 mod check;
 mod deprecated;
@@ -111,7 +110,6 @@ pub(crate) fn run(
     let mut symbols = Symbols::build(&packages, &types, options);
     let mut findings = messages::check_attributes(options);
     findings.extend(check::check(&files, &types, options));
-    findings.extend(absent::find(&packages, options));
     findings.append(&mut symbols.errors);
     findings.extend(Package::check_files(
         &packages,
