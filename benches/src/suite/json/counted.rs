@@ -55,7 +55,7 @@ pub(super) fn run(only: &[String]) -> Result<Counted> {
     fs::remove_dir_all(&folder)?;
     let counts = counts?;
     let each = CANDIDATES.len() * Direction::BOTH.len();
-    if counts.is_empty() || counts.len() % each != 0 {
+    if counts.is_empty() || !counts.len().is_multiple_of(each) {
         return Err(format!(
             "expected {each} counts for each message, found {} in all",
             counts.len()

@@ -55,13 +55,16 @@ pub(crate) struct Order {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum Status {
     #[default]
-    StatusUnspecified,
-    StatusPlaced,
-    StatusPacked,
-    StatusShipped,
+    #[serde(rename = "STATUS_UNSPECIFIED")]
+    Unspecified,
+    #[serde(rename = "STATUS_PLACED")]
+    Placed,
+    #[serde(rename = "STATUS_PACKED")]
+    Packed,
+    #[serde(rename = "STATUS_SHIPPED")]
+    Shipped,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -137,7 +137,11 @@ pub(super) fn ints() -> Ints {
         signed: (0..200)
             .map(|_| {
                 (numbers.of_any_length() >> 32) as i32
-                    * if numbers.next() % 4 == 0 { -1 } else { 1 }
+                    * if numbers.next().is_multiple_of(4) {
+                        -1
+                    } else {
+                        1
+                    }
             })
             .collect(),
         unsigned: (0..200)
@@ -151,7 +155,12 @@ pub(super) fn longs() -> Longs {
     Longs {
         signed: (0..200)
             .map(|_| {
-                (numbers.of_any_length() >> 1) as i64 * if numbers.next() % 4 == 0 { -1 } else { 1 }
+                (numbers.of_any_length() >> 1) as i64
+                    * if numbers.next().is_multiple_of(4) {
+                        -1
+                    } else {
+                        1
+                    }
             })
             .collect(),
         unsigned: (0..200).map(|_| numbers.of_any_length()).collect(),
