@@ -22,6 +22,9 @@
 //! Enum values are written as names, and read as names or numbers. `null` leaves a field unset; inside of a
 //! list or a map it is an error. Both the JSON name of a field and its name in the proto are read.
 //!
+//! Every message of `prost_types` has JSON: times, wrappers, `Any` and so on in forms of their own, the others as objects
+//! of their fields.
+//!
 //! A key that appears twice, two members of one oneof, messages nested deeper than 100, and anything after the
 //! value are errors. Fields that the message does not have are ignored, unless
 //! [`Options::reject_unknown_fields`] says otherwise.
