@@ -5,6 +5,7 @@ mod expressions;
 mod items;
 mod layout;
 pub(crate) mod messages;
+mod paths;
 mod syntax;
 mod tokens;
 
