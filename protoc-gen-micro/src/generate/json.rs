@@ -43,7 +43,7 @@ pub(crate) fn emit(files: &[&FileDescriptorProto], names: &dyn RustNames) -> Tok
         #items
 
         #[doc = #docs]
-        #[allow(dead_code, unreachable_pub)]
+        #[allow(dead_code, unreachable_pub, clippy::pedantic)]
         pub fn register_types(#registry: &mut #runtime::json::TypeRegistry) {
             #registered
         }

@@ -5,7 +5,7 @@
 const _: () = ::micro_runtime::__private::REQUIRES_MICRO_RUNTIME_0_1;
 
 /// Adds this package's messages to the types that an `Any` may hold in JSON.
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::pedantic)]
 pub fn register_types(_: &mut ::micro_runtime::json::TypeRegistry) {}
 
 // @@protoc_insertion_point(module)

@@ -36,7 +36,7 @@ impl ::micro_runtime::json::JsonMessage for Other {
 }
 
 /// Adds this package's messages to the types that an `Any` may hold in JSON.
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::pedantic)]
 pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
     registry.register::<Other>();
 }

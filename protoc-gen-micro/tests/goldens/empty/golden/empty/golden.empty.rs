@@ -59,7 +59,7 @@ pub mod __nothing {
 }
 
 /// Adds this package's messages to the types that an `Any` may hold in JSON.
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::pedantic)]
 pub fn register_types(_: &mut ::micro_runtime::json::TypeRegistry) {}
 
 // @@protoc_insertion_point(module)
