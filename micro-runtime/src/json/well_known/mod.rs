@@ -1,10 +1,11 @@
-//! The types of `google/protobuf/*.proto`: those with a JSON form of their own, and, in `plain`, the others.
+//! The types of `google/protobuf/*.proto`: those with a JSON form of their own, and, generated (`gen/`), the others.
 
 mod any;
 mod duration;
 mod empty;
 mod field_mask;
 #[rustfmt::skip]
+#[path = "gen/plain.rs"]
 mod plain;
 mod structure;
 mod syntax;
