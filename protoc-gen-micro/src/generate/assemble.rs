@@ -7,9 +7,9 @@ use syn::{Attribute, Item};
 
 use super::include::Hosted;
 use super::messages::quietly;
+use super::messages::repair::{has_html, host, repair};
 use super::package::Package;
 use super::print;
-use super::repair::{has_html, host, repair};
 use crate::diagnostic::Diagnostic;
 
 /// The first line of every file. No date: the same input gives the same bytes.

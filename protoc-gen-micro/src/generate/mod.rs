@@ -1,26 +1,18 @@
 //! From a request to files: the one pure function behind the plugin and the builder.
 
-mod absent;
 mod assemble;
-mod check;
-mod deprecated;
+mod checks;
 mod descriptors;
 mod externs;
-mod gaps;
 mod include;
 mod json;
 mod messages;
 pub(crate) mod names;
 mod package;
-mod prepare;
 mod print;
-mod recursion;
-mod repair;
 mod services;
-mod skeleton;
 mod symbols;
 mod types;
-mod well_known;
 mod workers;
 
 use proc_macro2::TokenStream;
@@ -102,7 +94,7 @@ pub(crate) fn run(
     left_out.extend(lower(&mut files));
     left_out.sort();
     for file in &mut files {
-        deprecated::spread(&mut file.proto);
+        messages::spread_deprecated(&mut file.proto);
     }
     let packages = Package::group(&files, options);
     let extern_path = externs::normalize(options, &files)?;
@@ -110,8 +102,8 @@ pub(crate) fn run(
     let types = Types::new(files.iter().map(|file| &file.proto), options, &extern_path);
     let mut symbols = Symbols::build(&packages, &types, options);
     let mut findings = messages::check_attributes(options);
-    findings.extend(check::check(&files, &types));
-    findings.extend(absent::find(&packages, &types, options));
+    findings.extend(checks::descriptors(&files, &types));
+    findings.extend(checks::absent_types(&packages, &types, options));
     findings.append(&mut symbols.errors);
     findings.extend(Package::check_files(
         &packages,
@@ -157,7 +149,7 @@ pub(crate) fn run(
         });
     }
     generated.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut warnings = gaps::find(&packages, &types, &runtime, options);
+    let mut warnings = checks::gaps_in_json(&packages, &types, &runtime, options);
     if options.messages {
         warnings.extend(left_out);
     }

@@ -22,8 +22,8 @@ use self::method::Rpc;
 use self::names::ServiceNames;
 use self::shape::Shapes;
 pub(crate) use self::standalone::Standalone;
+use super::messages::repair::{is_html, safe_doc, settled};
 use super::names::{RustNames, ident};
-use super::repair::{is_html, safe_doc, settled};
 use super::types::{PackageNames, Types};
 use crate::options::Options;
 

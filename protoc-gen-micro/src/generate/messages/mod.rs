@@ -1,6 +1,12 @@
 //! Messages and enums, by prost-build: package by package, so that packages can be made at once and their
 //! comments need not be in memory together.
 
+mod deprecated;
+mod prepare;
+mod recursion;
+pub(super) mod repair;
+mod skeleton;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
@@ -13,11 +19,10 @@ use prost_types::{DescriptorProto, FieldDescriptorProto};
 use syn::Attribute;
 use syn::parse::Parser as _;
 
-use super::deprecated;
+pub(super) use self::deprecated::spread as spread_deprecated;
+use self::recursion::boxed_groups;
+
 use super::package::Package;
-use super::prepare;
-use super::recursion::boxed_groups;
-use super::skeleton;
 use super::types::{Types, matches, prost_path, prost_types_path};
 use crate::descriptor::{File, complete_locations};
 use crate::diagnostic::Diagnostic;

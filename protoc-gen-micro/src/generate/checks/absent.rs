@@ -3,8 +3,8 @@
 use prost_types::FieldDescriptorProto;
 use prost_types::field_descriptor_proto::Type;
 
-use super::package::Package;
-use super::types::{Types, prost_types_path};
+use super::super::package::Package;
+use super::super::types::{Types, prost_types_path};
 use super::well_known::in_prost_types;
 use crate::descriptor::{File, each_message};
 use crate::diagnostic::Diagnostic;

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashSet};
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
-use super::package::Package;
-use super::types::Types;
+use super::super::package::Package;
+use super::super::types::Types;
 
 /// One file for each other proto package that the package's messages reach.
 pub(crate) fn of(package: &Package<'_>, types: &Types<'_>) -> Vec<FileDescriptorProto> {

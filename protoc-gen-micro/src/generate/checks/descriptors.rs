@@ -3,7 +3,7 @@
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, EnumDescriptorProto};
 
-use super::types::{Types, is_map_entry};
+use super::super::types::{Types, is_map_entry};
 use crate::descriptor::File;
 use crate::diagnostic::Diagnostic;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
-use super::types::{Types, full_path};
+use super::super::types::{Types, full_path};
 
 /// Makes a file ready for prost-build. The enum fields with these paths have to be plain integers.
 pub(crate) fn file(

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag};
 use syn::Item;
 
-use super::include::Hosted;
+use super::super::include::Hosted;
 use crate::diagnostic::Diagnostic;
 
 /// Types that prost-derive 0.14.6 declares in the functions it derives (`field/scalar.rs`, `field/map.rs`).

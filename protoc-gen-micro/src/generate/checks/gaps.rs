@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost_types::DescriptorProto;
 use prost_types::field_descriptor_proto::Type;
 
-use super::names::RustNames;
-use super::package::Package;
-use super::symbols::full_name;
-use super::types::{PackageNames, Types};
+use super::super::names::RustNames;
+use super::super::package::Package;
+use super::super::symbols::full_name;
+use super::super::types::{PackageNames, Types};
 use crate::diagnostic::Diagnostic;
 use crate::options::Options;
 

@@ -6,7 +6,7 @@
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{FieldDescriptorProto, FileDescriptorProto};
 
-use super::types::real_oneof;
+use super::super::types::real_oneof;
 use crate::descriptor::{Graph, each_message, reaches};
 
 /// A field that is a group.
