@@ -9,6 +9,7 @@
 # youngest of them can be found out with an older compiler: the crates compile on
 # 1.85 with these, hence on the highest version named here without.
 readonly younger=(
+  "integer_sign_cast 1.87"
   "let_chains 1.88"
   "slice_as_chunks 1.88"
   "unsigned_is_multiple_of 1.87"
