@@ -241,7 +241,7 @@ impl ::micro_runtime::json::JsonMessage for Reply {
 }
 
 /// Adds this package's messages to the types that an `Any` may hold in JSON.
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, clippy::pedantic)]
 pub fn register_types(registry: &mut ::micro_runtime::json::TypeRegistry) {
     registry.register::<Request>();
     registry.register::<Reply>();
