@@ -22,9 +22,11 @@ googleapis_protos() {
   (
     cd "$googleapis" || exit
     find . -name '*.proto' | sed 's,^\./,,' |
-      grep -vxE 'google/protobuf/(compiler/ruby/ruby_generated_(code|pkg_implicit)|util/json_format_proto3)\.proto' |
+      grep -vxE 'google/protobuf/(compiler/ruby/ruby_generated_(code|code_proto2|pkg_implicit)|util/json_format_proto3)\.proto' |
       LC_ALL=C sort >"$STEP_DIR/protos"
-    xargs grep -LE '^edition = "2026";' <"$STEP_DIR/protos"
+    # Not grep -L: whether its exit status speaks of files or of lines depends on its version.
+    xargs awk 'FNR == 1 { names[++n] = FILENAME } /^edition = "2026";/ { newer[FILENAME] }
+      END { for (i = 1; i <= n; i++) if (!(names[i] in newer)) print names[i] }' <"$STEP_DIR/protos"
   )
 }
 
