@@ -58,6 +58,7 @@ fn constructs() -> Result<(), BuildError> {
         "proto3",
         "recursion",
         "visible",
+        "ways",
     ];
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("constructs");
     Builder::new()

@@ -16,7 +16,7 @@ mod types;
 mod workers;
 
 use proc_macro2::TokenStream;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -118,6 +118,7 @@ pub(crate) fn run(
     let by_name = files.iter().map(|file| (file.proto.name(), file)).collect();
     let mut tree = Tree::new(&packages, &symbols.hosts, options);
     let run = Run {
+        unwalked: messages::held_in_too_many_ways(files.iter().map(|file| &file.proto)),
         files: &files,
         by_name,
         types: &types,
@@ -163,6 +164,8 @@ pub(crate) fn run(
 
 /// What all packages of a run share.
 struct Run<'a> {
+    /// Messages that prost-build must not walk through, by their full names.
+    unwalked: BTreeSet<String>,
     files: &'a [File],
     by_name: HashMap<&'a str, &'a File>,
     types: &'a Types<'a>,
@@ -190,6 +193,7 @@ impl Run<'_> {
                 files,
                 types,
                 plain_enums,
+                &self.unwalked,
                 self.options,
                 self.extern_path,
                 configure,

@@ -4,6 +4,7 @@
 //! - `vectors`: messages of proto2, proto3 and editions 2023 and 2024, as protobuf and as JSON.
 //! - `defaults`: what fields have that are not set.
 //! - `shapes`: what a feature makes of a field in Rust.
+//! - `ways`: messages that hold others in very many ways.
 
 #![deny(warnings)]
 
@@ -14,3 +15,4 @@ mod proto {
 mod defaults;
 mod shapes;
 mod vectors;
+mod ways;

@@ -6,6 +6,7 @@ mod prepare;
 mod recursion;
 pub(super) mod repair;
 mod skeleton;
+mod ways;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
@@ -21,6 +22,7 @@ use syn::parse::Parser as _;
 
 pub(super) use self::deprecated::spread as spread_deprecated;
 use self::recursion::boxed_groups;
+pub(super) use self::ways::too_many as held_in_too_many_ways;
 
 use super::package::Package;
 use super::types::{Types, matches, prost_path, prost_types_path};
@@ -49,6 +51,8 @@ pub(crate) struct Prost<'a> {
     types: &'a Types<'a>,
     /// Enum fields that have to be plain integers, by their full paths.
     plain_enums: &'a BTreeSet<String>,
+    /// Messages that prost-build must not walk through, by their full names.
+    unwalked: &'a BTreeSet<String>,
     services: Services,
     /// How prost-build's text writes the standard library.
     alloc: String,
@@ -70,6 +74,7 @@ impl<'a> Prost<'a> {
         files: &[File],
         types: &'a Types<'a>,
         plain_enums: &'a BTreeSet<String>,
+        unwalked: &'a BTreeSet<String>,
         options: &Options,
         extern_path: &[(String, String)],
         configure: Option<Configure<'_>>,
@@ -95,6 +100,9 @@ impl<'a> Prost<'a> {
         for path in boxed_groups(files.iter().map(|file| &file.proto)) {
             config.boxed(path);
         }
+        for path in ways::boxed(files.iter().map(|file| &file.proto), unwalked) {
+            config.boxed(path);
+        }
         let attributes = attributes(options);
         let customized =
             configure.is_some() || attributes.iter().any(|(_, given)| !given.is_empty());
@@ -107,6 +115,7 @@ impl<'a> Prost<'a> {
             config,
             types,
             plain_enums,
+            unwalked,
             services,
             alloc: format!("{}::alloc::", prost_path(options)),
             customized,
@@ -123,6 +132,7 @@ impl<'a> Prost<'a> {
         let own = package.files.iter().map(|file| {
             let mut proto = file.proto.clone();
             proto.source_code_info = file.source_code_info();
+            ways::mark(&mut proto, self.unwalked);
             complete_locations(&mut proto);
             deprecated::note(&mut proto);
             prepare::file(&mut proto, self.types, self.plain_enums);
@@ -136,7 +146,7 @@ impl<'a> Prost<'a> {
             }
             (module.clone(), proto)
         });
-        let elsewhere = skeleton::of(package, self.types)
+        let elsewhere = skeleton::of(package, self.types, self.unwalked)
             .into_iter()
             .map(|file| (Module::from_parts([ELSEWHERE]), file));
         let requests = own.chain(elsewhere).collect();
@@ -146,12 +156,10 @@ impl<'a> Prost<'a> {
         let mut modules = quietly(|| self.config.generate(requests))
             .map_err(|panic| failed(&panic))?
             .map_err(|error| failed(&error))?;
+        let text = modules.remove(&module).unwrap_or_default();
         Ok(Messages {
             // `alloc` is there for crates without `std`, which the runtime needs.
-            text: modules
-                .remove(&module)
-                .unwrap_or_default()
-                .replace(&self.alloc, "::std::"),
+            text: ways::unmark(text, self.unwalked).replace(&self.alloc, "::std::"),
             services: self.services.take(),
         })
     }

@@ -4,16 +4,21 @@
 //! message, wherever they are declared. It needs no more of them than their fields' types; with those it gives the
 //! same code for a package alone as for all packages at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use prost_types::field_descriptor_proto::Type;
 use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 
 use super::super::package::Package;
 use super::super::types::Types;
+use super::ways;
 
 /// One file for each other proto package that the package's messages reach.
-pub(crate) fn of(package: &Package<'_>, types: &Types<'_>) -> Vec<FileDescriptorProto> {
+pub(crate) fn of(
+    package: &Package<'_>,
+    types: &Types<'_>,
+    unwalked: &BTreeSet<String>,
+) -> Vec<FileDescriptorProto> {
     let own: HashSet<&str> = package
         .files
         .iter()
@@ -51,6 +56,7 @@ pub(crate) fn of(package: &Package<'_>, types: &Types<'_>) -> Vec<FileDescriptor
             &mut file.message_type,
             below.trim_start_matches('.'),
             message,
+            unwalked.contains(name),
         );
     }
     files.into_values().collect()
@@ -72,7 +78,12 @@ fn message_fields(message: &DescriptorProto) -> impl Iterator<Item = &str> {
 }
 
 /// Puts a bare copy where its path says, inside of messages that are there or come later.
-fn place(messages: &mut Vec<DescriptorProto>, path: &str, message: &DescriptorProto) {
+fn place(
+    messages: &mut Vec<DescriptorProto>,
+    path: &str,
+    message: &DescriptorProto,
+    unwalked: bool,
+) {
     let (name, below) = match path.split_once('.') {
         Some((name, below)) => (name, Some(below)),
         None => (path, None),
@@ -91,8 +102,11 @@ fn place(messages: &mut Vec<DescriptorProto>, path: &str, message: &DescriptorPr
         return;
     };
     match below {
-        Some(below) => place(&mut place_of.nested_type, below, message),
-        None => place_of.field = message.field.iter().map(bare).collect(),
+        Some(below) => place(&mut place_of.nested_type, below, message, unwalked),
+        None => {
+            let last = unwalked.then(|| ways::field(message));
+            place_of.field = message.field.iter().map(bare).chain(last).collect();
+        }
     }
 }
 
