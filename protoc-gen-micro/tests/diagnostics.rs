@@ -222,11 +222,11 @@ fn everything_that_is_wrong_is_said_at_once() -> TestResult {
         findings(&text, "type_attribute=.=derive")?,
         "type_attribute: expected Rust attributes such as #[derive(Eq)] for \".\", found `derive`: \
          unexpected token\n\
-         a.proto: the message name \"_\" has no letter or digit to make a Rust name of; rename it\n\
          a.proto:5: messages \"AB\" and \"Ab\" of message p.M both become \"Ab\"; rename one\n\
          a.proto:7: values \"STATE_ON\" and \"ON\" of enum p.State both become \"On\"; rename one, or keep the \
          prefixes with retain_enum_prefix\n\
-         a.proto:10: methods \"A\" and \"a\" of service p.S both become \"a\"; rename one"
+         a.proto:10: methods \"A\" and \"a\" of service p.S both become \"a\"; rename one\n\
+         a.proto:12: the message name \"_\" has no letter or digit to make a Rust name of; rename it"
     );
     Ok(())
 }
