@@ -1,6 +1,7 @@
-//! JSON names that two fields of a message share.
+//! The fields' names in JSON.
 //!
-//! protoc refuses them in proto3, and warns of them in proto2 and where `features.json_format` is
+//! protoc and buf say them; where another tool does not, they follow from the fields' names. protoc refuses two of one
+//! name in proto3, and warns of them in proto2 and where `features.json_format` is
 //! `LEGACY_BEST_EFFORT`. One of the two has to have another name, or it could never be read.
 
 use std::collections::HashSet;
@@ -10,7 +11,7 @@ use prost_types::{DescriptorProto, FieldDescriptorProto};
 use super::request::File;
 use crate::diagnostic::Diagnostic;
 
-/// Gives each field of a message a JSON name of its own, and says which ones have another than they asked for.
+/// Gives each field a JSON name, which no other field of its message has, and says which ones have another than they asked for.
 pub(super) fn separate(file: &mut File) -> Vec<Diagnostic> {
     let mut renamed = Vec::new();
     for (index, message) in (0..).zip(&mut file.proto.message_type) {
@@ -27,6 +28,11 @@ fn separate_fields(
     message: &mut DescriptorProto,
     renamed: &mut Vec<(Vec<i32>, String)>,
 ) {
+    for field in &mut message.field {
+        if field.json_name.is_none() {
+            field.json_name = Some(lower_camel(field.name()));
+        }
+    }
     let mut names: HashSet<&str> = HashSet::new();
     let unique = message
         .field
@@ -74,5 +80,62 @@ fn rename(path: &[i32], message: &mut DescriptorProto, renamed: &mut Vec<(Vec<i3
             ),
         ));
         field.json_name = Some(name);
+    }
+}
+
+/// The JSON name of a field for which the proto says none.
+fn lower_camel(name: &str) -> String {
+    let mut json = String::with_capacity(name.len());
+    let mut upper = false;
+    for char in name.chars() {
+        match char {
+            '_' => upper = true,
+            char if upper => {
+                json.push(char.to_ascii_uppercase());
+                upper = false;
+            }
+            char => json.push(char),
+        }
+    }
+    json
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_as_protoc_makes_them() {
+        for (name, json) in [
+            ("name", "name"),
+            ("display_name", "displayName"),
+            ("_leading", "Leading"),
+            ("a__b_", "aB"),
+            ("f_1x", "f1x"),
+            ("URL_path", "URLPath"),
+        ] {
+            assert_eq!(lower_camel(name), json);
+        }
+    }
+
+    #[test]
+    fn fields_without_a_json_name_get_one_of_their_own() {
+        let field = |name: &str| FieldDescriptorProto {
+            name: Some(name.to_owned()),
+            ..FieldDescriptorProto::default()
+        };
+        let mut message = DescriptorProto {
+            field: vec![field("a_1"), field("a1"), field("b_c")],
+            ..DescriptorProto::default()
+        };
+        let mut renamed = Vec::new();
+        separate_fields(&mut vec![4, 0], &mut message, &mut renamed);
+        let names: Vec<_> = message
+            .field
+            .iter()
+            .map(|field| field.json_name())
+            .collect();
+        assert_eq!(names, ["a_1", "a1", "bC"]);
+        assert_eq!(renamed.len(), 1);
     }
 }

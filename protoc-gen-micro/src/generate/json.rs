@@ -233,7 +233,11 @@ impl<'a> Fields<'a> {
             full,
             message,
             names,
-            json_names: message.field.iter().map(json_name).collect(),
+            json_names: message
+                .field
+                .iter()
+                .map(|field| field.json_name().to_owned())
+                .collect(),
         }
     }
 
@@ -267,7 +271,7 @@ impl<'a> Fields<'a> {
     /// The call that writes a field.
     fn write(&self, field: &FieldDescriptorProto) -> TokenStream {
         let ident = self.names.field_ident(field.name());
-        let (json, proto) = (escape(&json_name(field)), escape(field.name()));
+        let (json, proto) = (escape(field.json_name()), escape(field.name()));
         let required = field.label() == Label::Required;
         match (self.enum_path(field), required) {
             (None, false) => quote!(w.field(#json, #proto, &self.#ident)),
@@ -289,7 +293,7 @@ impl<'a> Fields<'a> {
             .filter(|field| real_oneof(self.message, field).is_some_and(|(of, _)| of == index))
             .map(|field| {
                 let variant = self.names.oneof_variant_ident(field.name());
-                let (json, proto) = (escape(&json_name(field)), escape(field.name()));
+                let (json, proto) = (escape(field.json_name()), escape(field.name()));
                 let write = match self.enum_path(field) {
                     None => quote!(w.required(#json, #proto, value)?),
                     Some(path) => quote!(w.required_enumeration::<#path>(#json, #proto, value)?),
@@ -305,7 +309,7 @@ impl<'a> Fields<'a> {
     }
 
     fn merge(&self, field: &FieldDescriptorProto) -> TokenStream {
-        let json = json_name(field);
+        let json = field.json_name();
         let proto = field.name();
         // The proto's spelling yields to a JSON name.
         let keys = match json == proto || self.json_names.contains(proto) {
@@ -380,29 +384,6 @@ fn real_oneof<'m>(
     Some((index, oneof.name()))
 }
 
-/// A field's name in JSON: what protoc says, which is what the proto says or else the name in lowerCamelCase.
-fn json_name(field: &FieldDescriptorProto) -> String {
-    if let Some(name) = &field.json_name {
-        return name.clone();
-    }
-    let mut name = String::new();
-    let mut upper = false;
-    for char in field.name().chars() {
-        match char {
-            '_' => upper = true,
-            char => {
-                name.push(if upper {
-                    char.to_ascii_uppercase()
-                } else {
-                    char
-                });
-                upper = false;
-            }
-        }
-    }
-    name
-}
-
 /// A name as it stands inside of a JSON string; the runtime writes it as it is.
 fn escape(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
@@ -420,29 +401,6 @@ fn escape(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn field(name: &str, json_name: Option<&str>) -> FieldDescriptorProto {
-        FieldDescriptorProto {
-            name: Some(name.to_owned()),
-            json_name: json_name.map(str::to_owned),
-            ..FieldDescriptorProto::default()
-        }
-    }
-
-    #[test]
-    fn json_names_as_protoc_makes_them() {
-        for (name, json) in [
-            ("name", "name"),
-            ("display_name", "displayName"),
-            ("_leading", "Leading"),
-            ("a__b_", "aB"),
-            ("f_1x", "f1x"),
-            ("URL_path", "URLPath"),
-        ] {
-            assert_eq!(json_name(&field(name, None)), json);
-        }
-        assert_eq!(json_name(&field("display_name", Some("@name"))), "@name");
-    }
 
     #[test]
     fn names_are_escaped_once_and_for_all() {
