@@ -15,6 +15,7 @@ use prost_types::{
 use quote::quote;
 
 use super::names::RustNames;
+use super::types::{full_path, real_oneof};
 
 /// The JSON of all messages and enums in the files of one package, for the package's own module.
 pub(crate) fn emit(files: &[&FileDescriptorProto], names: &dyn RustNames) -> TokenStream {
@@ -24,10 +25,7 @@ pub(crate) fn emit(files: &[&FileDescriptorProto], names: &dyn RustNames) -> Tok
         registered: TokenStream::new(),
     };
     for file in files {
-        let prefix = match file.package() {
-            "" => String::new(),
-            package => format!(".{package}"),
-        };
+        let prefix = full_path(file);
         emitter.types(&prefix, &file.message_type, &file.enum_type);
     }
     let Emitter {
@@ -252,9 +250,9 @@ impl<'a> Fields<'a> {
             let call = match real_oneof(self.message, field) {
                 None => Some(self.write(field)),
                 // All members are written in the place of the first.
-                Some((index, oneof)) if written.insert(index) => {
+                Some(oneof) if written.insert(oneof) => {
                     write.extend(last.take().map(|call| quote!(#call?;)));
-                    write.extend(self.write_oneof(index, oneof));
+                    write.extend(self.write_oneof(oneof));
                     None
                 }
                 Some(_) => None,
@@ -283,14 +281,14 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn write_oneof(&self, index: i32, oneof: &str) -> TokenStream {
+    fn write_oneof(&self, oneof: &str) -> TokenStream {
         let ident = self.names.field_ident(oneof);
         let path = self.names.oneof_path(self.full, oneof, 0);
         let members = self
             .message
             .field
             .iter()
-            .filter(|field| real_oneof(self.message, field).is_some_and(|(of, _)| of == index))
+            .filter(|field| real_oneof(self.message, field) == Some(oneof))
             .map(|field| {
                 let variant = self.names.oneof_variant_ident(field.name());
                 let (json, proto) = (escape(field.json_name()), escape(field.name()));
@@ -326,7 +324,7 @@ impl<'a> Fields<'a> {
                     Some(path) => quote!(r.enumeration::<#path, _>(#number, &mut self.#ident)),
                 }
             }
-            (Some((_, oneof)), enum_path) => {
+            (Some(oneof), enum_path) => {
                 let ident = self.names.field_ident(oneof);
                 let path = self.names.oneof_path(self.full, oneof, 0);
                 let variant = self.names.oneof_variant_ident(proto);
@@ -369,19 +367,6 @@ impl<'a> Fields<'a> {
         }
         entry.field.iter().find(|field| field.number() == 2)
     }
-}
-
-/// The index and name of the oneof that a field is a member of, but for those that stand for proto3's `optional`.
-fn real_oneof<'m>(
-    message: &'m DescriptorProto,
-    field: &FieldDescriptorProto,
-) -> Option<(i32, &'m str)> {
-    if field.proto3_optional() {
-        return None;
-    }
-    let index = field.oneof_index?;
-    let oneof = message.oneof_decl.get(usize::try_from(index).ok()?)?;
-    Some((index, oneof.name()))
 }
 
 /// A name as it stands inside of a JSON string; the runtime writes it as it is.

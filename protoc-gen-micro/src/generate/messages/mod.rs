@@ -25,7 +25,7 @@ use self::recursion::boxed_groups;
 pub(super) use self::ways::too_many as held_in_too_many_ways;
 
 use super::package::Package;
-use super::types::{Types, matches, prost_path, prost_types_path};
+use super::types::{Types, full_path, matches, prost_path, prost_types_path};
 use crate::descriptor::{File, complete_locations};
 use crate::diagnostic::Diagnostic;
 use crate::options::Options;
@@ -84,12 +84,7 @@ impl<'a> Prost<'a> {
         if !options.btree_map.is_empty() {
             let mut skip_debug = options.skip_debug.clone();
             for file in files {
-                let prefix = file
-                    .proto
-                    .package
-                    .as_ref()
-                    .map(|package| format!(".{package}"))
-                    .unwrap_or_default();
+                let prefix = full_path(&file.proto);
                 for message in &file.proto.message_type {
                     derive_debug(&mut config, &mut skip_debug, options, &prefix, message);
                 }
