@@ -32,7 +32,8 @@ twice=$(linked_twice --all-features | grep -vxF "${known// /$'\n'}" || true)
 # 3. Of each dependency's licence, every part that must be kept is one of these.
 forbidden=$(cargo metadata --locked --all-features --format-version 1 | jq -r '
   ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause",
-   "BSL-1.0", "ISC", "Zlib", "0BSD", "Unlicense", "CC0-1.0", "Unicode-3.0"] as $allowed
+   "BSL-1.0", "ISC", "Zlib", "0BSD", "Unlicense", "CC0-1.0", "Unicode-3.0",
+   "CDLA-Permissive-2.0"] as $allowed
   | .packages[] | select(.source != null)
   | (.license // "none stated") as $licence
   | select([$licence | gsub("[()]"; "") | gsub(" */ *"; " OR ") | split(" AND ")[]
