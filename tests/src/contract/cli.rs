@@ -140,7 +140,7 @@ fn find() -> PathBuf {
     );
     assert!(
         path.is_file(),
-        "expected the command at {}: build it with `cargo build --package micro-cli --features full`, or name it \
+        "expected the command at {}: build it with `cargo build --package micro-cli`, or name it \
          in MICRO_CLI",
         path.display()
     );
