@@ -99,6 +99,16 @@ impl ServerTls {
         })
     }
 
+    /// The same with another certificate.
+    pub(crate) fn with_identity_files(
+        self,
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> ServerTls {
+        let (certificate, key) = (Source::file(certificate), Source::file(key));
+        self.change(|settings| settings.identity = Identity { certificate, key })
+    }
+
     /// A server with this certificate: it, followed by its chain, and its key (PEM).
     pub fn from_pem(certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> ServerTls {
         ServerTls::new(Identity {
