@@ -1,6 +1,7 @@
 //! [`ServiceBuilder`]: what a service can be told in code.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Service;
@@ -96,6 +97,15 @@ impl ServiceBuilder {
     /// Where it is made known and finds others; default multicast DNS (`registry::Mdns::new()`).
     pub fn registry(mut self, registry: impl Registry) -> Self {
         self.settings.set_registry(registry);
+        self
+    }
+
+    /// A directory in which the client keeps what the registry said of the services it calls, so that it can
+    /// start while the registry is down; default none. One file per service, replaced as a whole, which may be
+    /// shared by processes of one registry. It stands in for a registry that has not answered within 50 ms of the first call,
+    /// or failed, if it is no more than 24 hours old; the registry's own answer takes its place.
+    pub fn registry_snapshot(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.settings.registry_snapshot = Some(directory.into());
         self
     }
 

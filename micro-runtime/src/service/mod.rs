@@ -21,6 +21,7 @@ use crate::client::{Client, Dial};
 use crate::error::Error;
 use crate::exchange::{BoxFuture, Broken, Connection, Why};
 use crate::registry::AnyRegistry;
+use crate::registry::cache::Cache;
 use crate::selector::{P2c, Random, RoundRobin};
 use crate::server::Server;
 use crate::transport::{self, Address, ClientLimits, ServerLimits};
@@ -97,7 +98,11 @@ impl Service {
             Strategy::P2c => Arc::new(P2c),
         };
         let dial = Arc::new(Network(builder.client_limits));
-        let client = Client::new(Arc::clone(registry.object()), strategy, dial, options)?;
+        let mut cache = Cache::new(Arc::clone(registry.object()));
+        if let Some(directory) = &settings.registry_snapshot {
+            cache = cache.with_snapshots(directory);
+        }
+        let client = Client::with_cache(cache, strategy, dial, options)?;
         Ok(Service(Arc::new(Inner {
             settings,
             listen,

@@ -13,6 +13,7 @@ mod tests;
 mod value;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -70,6 +71,8 @@ pub(crate) struct Settings {
     pub(crate) register_ttl: Duration,
     /// The time between registrations; zero: only one. Follows the TTL if nothing is said.
     pub(crate) register_interval: Option<Duration>,
+    /// Where the client keeps what the registry said.
+    pub(crate) registry_snapshot: Option<PathBuf>,
     /// The way a node is picked.
     pub(crate) strategy: Strategy,
     /// The time of a unary call; `None`: without an end.
@@ -162,6 +165,7 @@ impl Settings {
             metadata: BTreeMap::new(),
             register_ttl: REGISTER_TTL,
             register_interval: None,
+            registry_snapshot: None,
             strategy: Strategy::default(),
             request_timeout: Some(REQUEST_TIMEOUT),
             retries: RETRIES,

@@ -86,6 +86,11 @@ pub(super) const TABLE: &[Entry] = &[
         "MICRO_REGISTRY_ADDRESS",
         Reads(registry_address),
     ),
+    both(
+        "registry_snapshot",
+        "MICRO_REGISTRY_SNAPSHOT",
+        Reads(registry_snapshot),
+    ),
     both("selector", "MICRO_SELECTOR", Reads(selector)),
     both(
         "client_request_timeout",
@@ -234,6 +239,14 @@ fn registry_address(settings: &mut Settings, given: &Given<'_>) -> Result<(), Er
     settings
         .request
         .set_addresses(addresses, given.origin.clone());
+    Ok(())
+}
+
+fn registry_snapshot(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    if given.text.is_empty() {
+        return Err(given.expected("a directory"));
+    }
+    settings.registry_snapshot = Some(given.text.into());
     Ok(())
 }
 

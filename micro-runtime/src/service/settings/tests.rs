@@ -118,6 +118,13 @@ const CASES: &[Case] = &[
         "at least one address",
     ),
     (
+        "MICRO_REGISTRY_SNAPSHOT",
+        |s| format!("{:?}", s.registry_snapshot),
+        &[("/var/lib/a b", "Some(\"/var/lib/a b\")")],
+        &[],
+        "",
+    ),
+    (
         "MICRO_SELECTOR",
         |s| format!("{:?}", s.strategy),
         &[
