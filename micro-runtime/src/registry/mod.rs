@@ -11,6 +11,8 @@
 #[allow(dead_code, reason = "each back-end needs another part of it")]
 mod address;
 pub(crate) mod cache;
+#[cfg(feature = "consul")]
+mod consul;
 mod fixed;
 #[cfg(feature = "mdns")]
 pub mod mdns;
@@ -27,6 +29,8 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 use crate::exchange::BoxFuture;
 
+#[cfg(feature = "consul")]
+pub use consul::Consul;
 pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;

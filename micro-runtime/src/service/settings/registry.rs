@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use super::value::{Origin, shown};
 use crate::error::Error;
+#[cfg(feature = "consul")]
+use crate::registry::Consul;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
@@ -26,6 +28,12 @@ pub(super) struct BuiltIn {
 
 /// The registries there are; those of a Cargo feature only with it.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
+    #[cfg(feature = "consul")]
+    BuiltIn {
+        name: "consul",
+        is: |type_id| type_id == TypeId::of::<Consul>(),
+        make: |addresses| Ok(Arc::new(Consul::try_new(addresses)?)),
+    },
     BuiltIn {
         name: "fixed",
         is: |type_id| type_id == TypeId::of::<Fixed>(),
