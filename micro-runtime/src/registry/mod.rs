@@ -11,6 +11,8 @@
 #[allow(dead_code, reason = "each back-end needs another part of it")]
 mod address;
 pub(crate) mod cache;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod fixed;
 #[cfg(feature = "mdns")]
 pub mod mdns;
@@ -27,6 +29,8 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 use crate::exchange::BoxFuture;
 
+#[cfg(feature = "etcd")]
+pub use etcd::Etcd;
 pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;

@@ -6,6 +6,8 @@ use std::sync::{Arc, LazyLock};
 
 use super::value::{Origin, shown};
 use crate::error::Error;
+#[cfg(feature = "etcd")]
+use crate::registry::Etcd;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
@@ -26,6 +28,12 @@ pub(super) struct BuiltIn {
 
 /// The registries there are; those of a Cargo feature only with it.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
+    #[cfg(feature = "etcd")]
+    BuiltIn {
+        name: "etcd",
+        is: |type_id| type_id == TypeId::of::<Etcd>(),
+        make: |addresses| Ok(Arc::new(Etcd::try_new(addresses)?)),
+    },
     BuiltIn {
         name: "fixed",
         is: |type_id| type_id == TypeId::of::<Fixed>(),
