@@ -13,6 +13,8 @@ mod address;
 pub(crate) mod cache;
 #[cfg(feature = "consul")]
 mod consul;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod fixed;
 #[cfg(feature = "mdns")]
 pub mod mdns;
@@ -31,6 +33,8 @@ use crate::exchange::BoxFuture;
 
 #[cfg(feature = "consul")]
 pub use consul::Consul;
+#[cfg(feature = "etcd")]
+pub use etcd::Etcd;
 pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;

@@ -8,6 +8,8 @@ use super::value::{Origin, shown};
 use crate::error::Error;
 #[cfg(feature = "consul")]
 use crate::registry::Consul;
+#[cfg(feature = "etcd")]
+use crate::registry::Etcd;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
@@ -33,6 +35,12 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         name: "consul",
         is: |type_id| type_id == TypeId::of::<Consul>(),
         make: |addresses| Ok(Arc::new(Consul::try_new(addresses)?)),
+    },
+    #[cfg(feature = "etcd")]
+    BuiltIn {
+        name: "etcd",
+        is: |type_id| type_id == TypeId::of::<Etcd>(),
+        make: |addresses| Ok(Arc::new(Etcd::try_new(addresses)?)),
     },
     BuiltIn {
         name: "fixed",
