@@ -12,10 +12,14 @@
 mod address;
 pub(crate) mod cache;
 mod fixed;
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+mod group;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
 mod types;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::fmt;
 use std::future::Future;
@@ -33,6 +37,8 @@ pub use mdns::Mdns;
 pub use memory::Memory;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
+#[cfg(feature = "zookeeper")]
+pub use zookeeper::ZooKeeper;
 
 /// Where services are made known and found.
 ///
