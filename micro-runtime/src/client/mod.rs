@@ -37,7 +37,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::exchange::Connection;
-use crate::registry::{DynRegistry, Fixed};
+use crate::registry::Fixed;
+use crate::registry::cache::Cache;
 use crate::selector::{P2c, Selector, Strategy};
 
 pub use call::{Bidi, Call, ClientStreaming, Kind, ServerStreaming, Unary};
@@ -77,14 +78,25 @@ enum Mode {
 // ===== impl Client =====
 
 impl Client {
+    /// A client of this registry.
+    #[cfg(test)]
     pub(crate) fn new(
-        registry: Arc<dyn DynRegistry>,
+        registry: Arc<dyn crate::registry::DynRegistry>,
+        strategy: Arc<dyn Strategy>,
+        dial: Arc<dyn Dial>,
+        options: ClientOptions,
+    ) -> Result<Client, Error> {
+        Client::with_cache(Cache::new(registry), strategy, dial, options)
+    }
+
+    pub(crate) fn with_cache(
+        cache: Cache,
         strategy: Arc<dyn Strategy>,
         dial: Arc<dyn Dial>,
         options: ClientOptions,
     ) -> Result<Client, Error> {
         let settings = Settings::default().with(options)?;
-        let selector = Selector::new(registry, strategy);
+        let selector = Selector::with_cache(cache, strategy);
         Ok(Client::of(selector, dial, Mode::Registry, settings))
     }
 

@@ -49,8 +49,13 @@ struct Held<C> {
 impl<C: Default + Send + Sync + 'static> Selector<C> {
     /// A selector over a registry. Spawns nothing and works outside a runtime.
     pub(crate) fn new(registry: Arc<dyn DynRegistry>, strategy: Arc<dyn Strategy>) -> Selector<C> {
+        Selector::with_cache(Cache::new(registry), strategy)
+    }
+
+    /// A selector over what a cache knows.
+    pub(crate) fn with_cache(cache: Cache, strategy: Arc<dyn Strategy>) -> Selector<C> {
         Selector(Arc::new(Inner {
-            cache: Cache::new(registry),
+            cache,
             strategy,
             clock: Clock::start(),
             tables: Mutex::new(Tables {
