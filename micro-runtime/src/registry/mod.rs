@@ -16,10 +16,14 @@ mod consul;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod fixed;
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+mod group;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
 mod types;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::fmt;
 use std::future::Future;
@@ -41,6 +45,8 @@ pub use mdns::Mdns;
 pub use memory::Memory;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
+#[cfg(feature = "zookeeper")]
+pub use zookeeper::ZooKeeper;
 
 /// Where services are made known and found.
 ///

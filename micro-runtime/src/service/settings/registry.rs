@@ -12,6 +12,8 @@ use crate::registry::Consul;
 use crate::registry::Etcd;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
+#[cfg(feature = "zookeeper")]
+use crate::registry::ZooKeeper;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
 
 /// The registry of a service that was given none.
@@ -68,6 +70,12 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
                 shown(&found.join(","))
             ))),
         },
+    },
+    #[cfg(feature = "zookeeper")]
+    BuiltIn {
+        name: "zookeeper",
+        is: |type_id| type_id == TypeId::of::<ZooKeeper>(),
+        make: |addresses| Ok(Arc::new(ZooKeeper::try_new(addresses)?)),
     },
 ];
 
