@@ -64,7 +64,6 @@ struct Inner {
 /// What clients made from one another share.
 struct Shared {
     selector: Selector<Pool>,
-    dial: Arc<dyn Dial>,
     mode: Mode,
 }
 
@@ -84,8 +83,8 @@ impl Client {
         options: ClientOptions,
     ) -> Result<Client, Error> {
         let settings = Settings::default().with(options)?;
-        let selector = Selector::new(registry, strategy);
-        Ok(Client::of(selector, dial, Mode::Registry, settings))
+        let selector = selector(registry, strategy, dial);
+        Ok(Client::of(selector, Mode::Registry, settings))
     }
 
     /// A client whose every call, to whatever service, goes over this connection. It looks nothing up, and
@@ -93,18 +92,14 @@ impl Client {
     #[must_use]
     pub fn over(connection: Connection) -> Client {
         let mode = Mode::Over(connection.info().peer.to_string().into());
-        let selector = Selector::new(Arc::new(Fixed::new([""; 0])), Arc::new(P2c));
-        let dial = Arc::new(pool::Given(connection));
-        Client::of(selector, dial, mode, Settings::default())
+        let none = Arc::new(Fixed::new([""; 0]));
+        let selector = selector(none, Arc::new(P2c), Arc::new(pool::Given(connection)));
+        Client::of(selector, mode, Settings::default())
     }
 
-    fn of(selector: Selector<Pool>, dial: Arc<dyn Dial>, mode: Mode, settings: Settings) -> Client {
+    fn of(selector: Selector<Pool>, mode: Mode, settings: Settings) -> Client {
         Client(Arc::new(Inner {
-            shared: Arc::new(Shared {
-                selector,
-                dial,
-                mode,
-            }),
+            shared: Arc::new(Shared { selector, mode }),
             settings,
         }))
     }
@@ -139,6 +134,15 @@ impl Client {
     fn settings(&self) -> &Settings {
         &self.0.settings
     }
+}
+
+/// A selector whose nodes have pools of connections that are made so.
+fn selector(
+    registry: Arc<dyn DynRegistry>,
+    strategy: Arc<dyn Strategy>,
+    dial: Arc<dyn Dial>,
+) -> Selector<Pool> {
+    Selector::new(registry, strategy, move || Pool::new(Arc::clone(&dial)))
 }
 
 impl fmt::Debug for Client {
