@@ -37,7 +37,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::exchange::Connection;
-use crate::registry::{DynRegistry, Fixed};
+use crate::registry::Fixed;
+use crate::registry::cache::Cache;
 use crate::selector::{P2c, Selector, Strategy};
 
 pub use call::{Bidi, Call, ClientStreaming, Kind, ServerStreaming, Unary};
@@ -76,14 +77,25 @@ enum Mode {
 // ===== impl Client =====
 
 impl Client {
+    /// A client of this registry.
+    #[cfg(test)]
     pub(crate) fn new(
-        registry: Arc<dyn DynRegistry>,
+        registry: Arc<dyn crate::registry::DynRegistry>,
+        strategy: Arc<dyn Strategy>,
+        dial: Arc<dyn Dial>,
+        options: ClientOptions,
+    ) -> Result<Client, Error> {
+        Client::with_cache(Cache::new(registry), strategy, dial, options)
+    }
+
+    pub(crate) fn with_cache(
+        cache: Cache,
         strategy: Arc<dyn Strategy>,
         dial: Arc<dyn Dial>,
         options: ClientOptions,
     ) -> Result<Client, Error> {
         let settings = Settings::default().with(options)?;
-        let selector = selector(registry, strategy, dial);
+        let selector = Selector::with_cache(cache, strategy, move || Pool::new(Arc::clone(&dial)));
         Ok(Client::of(selector, Mode::Registry, settings))
     }
 
@@ -93,7 +105,9 @@ impl Client {
     pub fn over(connection: Connection) -> Client {
         let mode = Mode::Over(connection.info().peer.to_string().into());
         let none = Arc::new(Fixed::new([""; 0]));
-        let selector = selector(none, Arc::new(P2c), Arc::new(pool::Given(connection)));
+        let dial: Arc<dyn Dial> = Arc::new(pool::Given(connection));
+        let make = move || Pool::new(Arc::clone(&dial));
+        let selector = Selector::new(none, Arc::new(P2c), make);
         Client::of(selector, mode, Settings::default())
     }
 
@@ -134,15 +148,6 @@ impl Client {
     fn settings(&self) -> &Settings {
         &self.0.settings
     }
-}
-
-/// A selector whose nodes have pools of connections that are made so.
-fn selector(
-    registry: Arc<dyn DynRegistry>,
-    strategy: Arc<dyn Strategy>,
-    dial: Arc<dyn Dial>,
-) -> Selector<Pool> {
-    Selector::new(registry, strategy, move || Pool::new(Arc::clone(&dial)))
 }
 
 impl fmt::Debug for Client {

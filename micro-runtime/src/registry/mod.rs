@@ -1,5 +1,15 @@
 //! Service discovery: the [`Registry`] trait, and what it speaks of.
 
+#[cfg(any(
+    feature = "consul",
+    feature = "dns",
+    feature = "etcd",
+    feature = "kubernetes",
+    feature = "nats",
+    feature = "zookeeper"
+))]
+#[allow(dead_code, reason = "each back-end needs another part of it")]
+mod address;
 pub(crate) mod cache;
 mod fixed;
 #[cfg(feature = "mdns")]

@@ -84,8 +84,17 @@ impl<C: Connections> Selector<C> {
         strategy: Arc<dyn Strategy>,
         make: impl Fn() -> C + Send + Sync + 'static,
     ) -> Selector<C> {
+        Selector::with_cache(Cache::new(registry), strategy, make)
+    }
+
+    /// A selector over what a cache knows.
+    pub(crate) fn with_cache(
+        cache: Cache,
+        strategy: Arc<dyn Strategy>,
+        make: impl Fn() -> C + Send + Sync + 'static,
+    ) -> Selector<C> {
         Selector(Arc::new(Inner {
-            cache: Cache::new(registry),
+            cache,
             make: Arc::new(make),
             strategy,
             clock: Clock::start(),

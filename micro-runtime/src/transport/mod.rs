@@ -19,15 +19,22 @@ pub mod http2;
 mod limits;
 mod listener;
 pub mod local;
+mod seldom;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(unix)]
 mod unix;
 
 pub use accept::{accept, serve};
 pub use address::Address;
 pub use dial::dial;
+#[cfg(feature = "tls")]
+pub use dial::dial_tls;
 pub use limits::{ClientLimits, ServerLimits};
 pub use listener::Listener;
+#[cfg(feature = "tls")]
+pub use tls::{ClientTls, ServerTls};
 
 use crate::exchange::Broken;
 
