@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::limit::{Limit, Over};
 use super::pool::{NoConnection, Pool, Terms, Unsent};
@@ -111,7 +111,8 @@ impl Plan {
         first: Option<Bytes>,
         end: bool,
     ) -> Result<Opened, (Box<Plan>, Option<Bytes>)> {
-        let Ok(picked) = self.pick() else {
+        // No time has passed: the clock need not be asked again.
+        let Ok(picked) = self.pick(Some(self.limit.started())) else {
             return Err((Box::new(self), first));
         };
         let slot = picked.slot();
@@ -144,7 +145,7 @@ impl Plan {
             if let Some(over) = self.limit.check() {
                 return Err(self.over(over, format_args!("the call was to be opened")));
             }
-            let (picked, patient) = match self.picked.take().map_or_else(|| self.pick(), Ok) {
+            let (picked, patient) = match self.picked.take().map_or_else(|| self.pick(None), Ok) {
                 Ok(picked) => (picked, false),
                 Err(no_node) => match self.slow.take() {
                     Some(picked) => (picked, true),
@@ -174,6 +175,8 @@ impl Plan {
             };
             match bound {
                 Ok(Ok(Ok((out, incoming)))) => {
+                    let mut picked = picked;
+                    picked.sent();
                     self.slow = None;
                     return Ok(self.opened(picked, out, incoming));
                 }
@@ -317,12 +320,15 @@ impl Plan {
         }
     }
 
-    fn pick(&self) -> Result<Picked<Pool>, NoNode> {
+    fn pick(&self, now: Option<Instant>) -> Result<Picked<Pool>, NoNode> {
         // The path was made of text.
         let path = std::str::from_utf8(&self.path).unwrap_or_default();
         let mut call = CallInfo::new(self.target.name(), path).with_metadata(&self.metadata);
         if self.tried.len() > 0 {
             call = call.with_tried(&self.tried);
+        }
+        if let Some(now) = now {
+            call = call.at(now);
         }
         self.balancer.pick(&call)
     }
@@ -333,9 +339,8 @@ impl Plan {
         heads.request(self.path.clone(), authority, left, &self.metadata)
     }
 
-    fn terms(&self) -> Terms<'_> {
+    fn terms(&self) -> Terms {
         Terms {
-            dial: self.target.dial(),
             max_connections: self.target.settings().max_connections,
         }
     }
@@ -374,7 +379,6 @@ impl Connecting<'_> {
     async fn run(self) -> Result<(Outgoing, Incoming), NoConnection> {
         let settings = self.target.settings();
         let terms = Terms {
-            dial: self.target.dial(),
             max_connections: settings.max_connections,
         };
         let pool = self.slot.payload();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::call::{Bidi, Call, ClientStreaming, ServerStreaming, Unary};
 use super::options::Settings;
-use super::pool::{Dial, Pool};
+use super::pool::Pool;
 use super::{Client, Mode};
 use crate::method::Method;
 use crate::selector::Balancer;
@@ -93,10 +93,6 @@ impl Target {
 
     pub(super) fn settings(&self) -> &Settings {
         self.0.client.settings()
-    }
-
-    pub(super) fn dial(&self) -> &Arc<dyn Dial> {
-        &self.0.client.0.shared.dial
     }
 
     pub(super) fn registry_name(&self) -> &'static str {
