@@ -36,6 +36,10 @@ pub struct ServerLimits {
     pub(crate) turn_budget: Duration,
     pub(crate) detect_timeout: Duration,
     pub(crate) max_connections: usize,
+    #[cfg(feature = "tls")]
+    pub(crate) handshake_timeout: Duration,
+    #[cfg(feature = "tls")]
+    pub(crate) max_handshakes: usize,
 }
 
 /// What a client allows each of its connections.
@@ -137,6 +141,10 @@ impl ServerLimits {
             turn_budget: Duration::from_micros(200),
             detect_timeout: Duration::from_secs(10),
             max_connections: 10_000,
+            #[cfg(feature = "tls")]
+            handshake_timeout: Duration::from_secs(10),
+            #[cfg(feature = "tls")]
+            max_handshakes: 1000,
         }
     }
 
@@ -202,6 +210,27 @@ impl ServerLimits {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
+        self
+    }
+
+    /// How long a new connection may take for its TLS handshake, the wait for its first byte and for one of
+    /// [`max_handshakes`](ServerLimits::max_handshakes) included. Default: 10 s.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// TLS handshakes that are answered at once; further clients that have begun theirs wait, in their order.
+    /// Each counts as one of [`max_connections`](ServerLimits::max_connections) too. Default: 1,000, at
+    /// least 1.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[must_use]
+    pub fn max_handshakes(mut self, handshakes: usize) -> Self {
+        self.max_handshakes = handshakes.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
         self
     }
 

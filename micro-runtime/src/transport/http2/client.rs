@@ -236,7 +236,7 @@ impl Shared {
 
     /// Opens a stream, if streams are opened at all. The outer error says what was wrong with the head.
     fn open(&self, head: &OutHead, end: bool) -> Result<Option<Opened>, String> {
-        let request = head::to_request(head)?;
+        let request = head::to_request(head, self.info.secure)?;
         let mut send = self.send();
         let Some(send) = send.as_mut() else {
             return Ok(None);
@@ -247,7 +247,9 @@ impl Shared {
         // remembers nothing.
         if matches!(&opened, Err(error) if error.reason().is_none() && !error.is_io()) {
             *send = send.clone();
-            return Ok(Some(send.send_request(head::to_request(head)?, end)));
+            return Ok(Some(
+                send.send_request(head::to_request(head, self.info.secure)?, end),
+            ));
         }
         Ok(Some(opened))
     }
