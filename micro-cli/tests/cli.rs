@@ -393,19 +393,6 @@ async fn a_watch_that_nobody_reads_ends() {
     running.stop().await.unwrap();
 }
 
-#[cfg(all(unix, feature = "nats"))]
-#[tokio::test]
-async fn a_watch_outlives_a_registry_that_is_away() {
-    // Nobody listens there.
-    let mut watch = Watch::start(&["a", "--registry=nats", "--registry_address=127.0.0.1:1"]).await;
-    let line = watch.told().await;
-    assert!(
-        line.starts_with("nats: ") && line.contains("the watch goes on"),
-        "{line}"
-    );
-    assert_eq!(watch.end("INT").await, 0);
-}
-
 #[cfg(not(feature = "kubernetes"))]
 #[tokio::test]
 async fn a_registry_of_another_build_is_told_with_its_feature() {
