@@ -168,7 +168,7 @@ impl Outage {
     fn tell(&mut self, what: impl Display) {
         let what = what.to_string();
         if self.last.as_ref() != Some(&what) {
-            eprintln!("{}: {what}; the watch goes on", self.registry);
+            say(format_args!("{}: {what}; the watch goes on", self.registry));
             self.last = Some(what);
         }
     }
@@ -176,7 +176,7 @@ impl Outage {
     /// The watch is there; what happens from now on is seen.
     fn began(&mut self) {
         if !self.begun {
-            eprintln!("{}: watching", self.registry);
+            say(format_args!("{}: watching", self.registry));
             self.begun = true;
         }
     }
@@ -185,7 +185,7 @@ impl Outage {
     fn over(&mut self) {
         self.wait = FIRST_WAIT;
         if self.last.take().is_some() {
-            eprintln!("{}: answers again", self.registry);
+            say(format_args!("{}: answers again", self.registry));
         }
     }
 
@@ -194,6 +194,11 @@ impl Outage {
         sleep(self.wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
     }
+}
+
+/// A line on stderr; that nobody reads it is no failure.
+fn say(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]
