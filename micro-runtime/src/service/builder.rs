@@ -165,6 +165,26 @@ impl ServiceBuilder {
         self
     }
 
+    /// Speaks TLS, and nothing else, with callers: who this service is, and whom it lets in. Default: plain
+    /// text. Its node's metadata then says `secure=true`, for people: callers have to be told by
+    /// [`client_tls`](ServiceBuilder::client_tls).
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn tls(mut self, tls: crate::transport::ServerTls) -> Self {
+        self.settings.tls.server = Some(tls);
+        self
+    }
+
+    /// Speaks TLS with every node that it calls, whatever the registry says of it: nodes of go-micro do not say
+    /// whether they speak TLS, and who wrote to the registry must not decide whether calls are encrypted.
+    /// Default: plain text.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn client_tls(mut self, tls: crate::transport::ClientTls) -> Self {
+        self.settings.tls.client = Some(tls);
+        self
+    }
+
     /// Limits and interceptors of the server's calls; replaces what was set before.
     pub fn server_options(mut self, options: ServerOptions) -> Self {
         self.server = options;

@@ -24,6 +24,8 @@ use crate::registry::AnyRegistry;
 use crate::registry::cache::Cache;
 use crate::selector::{P2c, Random, RoundRobin};
 use crate::server::Server;
+#[cfg(feature = "tls")]
+use crate::transport::ClientTls;
 use crate::transport::{self, Address, ClientLimits, ServerLimits};
 
 pub use builder::ServiceBuilder;
@@ -51,6 +53,8 @@ struct Inner {
     listen: Address,
     node_id: String,
     register_interval: Duration,
+    #[cfg(feature = "tls")]
+    tls: settings::Tls,
     registry: AnyRegistry,
     server: Server,
     client: Client,
@@ -78,6 +82,8 @@ impl Service {
             listen,
             node_id,
             register_interval,
+            #[cfg(feature = "tls")]
+            tls,
         } = builder.settings.resolve()?;
         let server = Server::new(&settings.name, builder.server);
 
@@ -97,7 +103,11 @@ impl Service {
             Strategy::RoundRobin => Arc::new(RoundRobin),
             Strategy::P2c => Arc::new(P2c),
         };
-        let dial = Arc::new(Network(builder.client_limits));
+        let dial = Arc::new(Network {
+            limits: builder.client_limits,
+            #[cfg(feature = "tls")]
+            tls: tls.client.clone(),
+        });
         let mut cache = Cache::new(Arc::clone(registry.object()));
         if let Some(directory) = &settings.registry_snapshot {
             cache = cache.with_snapshots(directory);
@@ -108,6 +118,8 @@ impl Service {
             listen,
             node_id,
             register_interval,
+            #[cfg(feature = "tls")]
+            tls,
             registry,
             server,
             client,
@@ -150,15 +162,25 @@ impl Service {
 }
 
 /// Dials nodes over the network.
-struct Network(ClientLimits);
+struct Network {
+    limits: ClientLimits,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
+}
 
 impl Dial for Network {
     fn dial(&self, address: Arc<str>) -> BoxFuture<'static, Result<Connection, Broken>> {
-        let limits = self.0.clone();
+        let limits = self.limits.clone();
+        #[cfg(feature = "tls")]
+        let tls = self.tls.clone();
         Box::pin(async move {
             let address: Address = address.parse().map_err(|error: Error| {
                 Broken::new(Why::Closed).unprocessed().with_detail(error)
             })?;
+            #[cfg(feature = "tls")]
+            if let Some(tls) = &tls {
+                return transport::dial_tls(&address, &limits, tls).await;
+            }
             transport::dial(&address, &limits).await
         })
     }

@@ -23,6 +23,7 @@ pub mod http2;
 mod limits;
 mod listener;
 pub mod local;
+mod seldom;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
@@ -37,7 +38,7 @@ pub use dial::dial_tls;
 pub use limits::{ClientLimits, ServerLimits};
 pub use listener::Listener;
 #[cfg(feature = "tls")]
-pub use tls::ClientTls;
+pub use tls::{ClientTls, ServerTls};
 
 use crate::exchange::Broken;
 

@@ -10,6 +10,7 @@ mod registry;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ use crate::transport::Address;
 
 pub(crate) use address::{join, split};
 use registry::{Chosen, Request};
+#[cfg(feature = "tls")]
+pub(crate) use tls::Tls;
 use value::Given;
 pub(crate) use value::{Origin, shown};
 
@@ -95,6 +98,11 @@ pub(crate) struct Settings {
     registry: Option<Chosen>,
     /// What environment and flags say of it.
     request: Request,
+    /// The TLS that code has set.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Tls,
+    /// What environment and flags say of it.
+    tls_request: tls::Request,
 }
 
 /// Settings that have been checked and belong together.
@@ -110,6 +118,9 @@ pub(crate) struct Resolved {
     pub(crate) node_id: String,
     /// `settings.register_interval`, or what follows from the TTL.
     pub(crate) register_interval: Duration,
+    /// TLS, with its files read.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Tls,
 }
 
 /// The ways to pick a node that have a name.
@@ -177,6 +188,9 @@ impl Settings {
             ignored: Vec::new(),
             registry: None,
             request: Request::default(),
+            #[cfg(feature = "tls")]
+            tls: Tls::default(),
+            tls_request: tls::Request::default(),
         }
     }
 
@@ -246,6 +260,10 @@ impl Settings {
         let register_interval = self.interval()?;
         let registry =
             registry::resolve(self.registry.as_ref(), &self.request, registry::BUILT_IN)?;
+        #[cfg(not(feature = "tls"))]
+        self.tls_request.check()?;
+        #[cfg(feature = "tls")]
+        let tls = self.tls_request.resolve(&self.tls)?;
         let node_id = format!("{}-{id}", self.name);
         self.id = Some(id);
         Ok(Resolved {
@@ -254,6 +272,8 @@ impl Settings {
             listen,
             node_id,
             register_interval,
+            #[cfg(feature = "tls")]
+            tls,
         })
     }
 

@@ -106,6 +106,11 @@ impl ClientTls {
         self
     }
 
+    /// Trusts the system's authorities, and no others; the default.
+    pub fn system_ca(self) -> ClientTls {
+        self.change(|settings| settings.ca = None)
+    }
+
     /// Trusts the authorities in this file (PEM, one or more certificates), and no others.
     pub fn ca_file(self, path: impl AsRef<Path>) -> ClientTls {
         self.change(|settings| settings.ca = Some(Source::file(path)))

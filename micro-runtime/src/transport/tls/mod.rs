@@ -1,11 +1,16 @@
 //! TLS: [`ClientTls`] and [`ServerTls`], rustls over any byte stream.
 
+mod accept;
 mod client;
 mod error;
 mod files;
+mod identity;
+mod server;
 mod stream;
 
+pub(super) use accept::{Refused, goodbye_in_plain};
 pub use client::ClientTls;
+pub use server::ServerTls;
 
 use std::sync::{Arc, OnceLock};
 
