@@ -17,6 +17,8 @@ mod group;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod types;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
@@ -35,6 +37,8 @@ pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 pub use memory::Memory;
+#[cfg(feature = "nats")]
+pub use nats::Nats;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 #[cfg(feature = "zookeeper")]

@@ -8,6 +8,8 @@ use super::value::{Origin, shown};
 use crate::error::Error;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
+#[cfg(feature = "nats")]
+use crate::registry::Nats;
 #[cfg(feature = "zookeeper")]
 use crate::registry::ZooKeeper;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
@@ -54,6 +56,12 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
                 shown(&found.join(","))
             ))),
         },
+    },
+    #[cfg(feature = "nats")]
+    BuiltIn {
+        name: "nats",
+        is: |type_id| type_id == TypeId::of::<Nats>(),
+        make: |addresses| Ok(Arc::new(Nats::try_new(addresses)?)),
     },
     #[cfg(feature = "zookeeper")]
     BuiltIn {
