@@ -21,6 +21,8 @@ mod group;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
+#[cfg(feature = "nats")]
+mod nats;
 mod types;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
@@ -43,6 +45,8 @@ pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 pub use memory::Memory;
+#[cfg(feature = "nats")]
+pub use nats::Nats;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 #[cfg(feature = "zookeeper")]

@@ -12,6 +12,8 @@ use crate::registry::Consul;
 use crate::registry::Etcd;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
+#[cfg(feature = "nats")]
+use crate::registry::Nats;
 #[cfg(feature = "zookeeper")]
 use crate::registry::ZooKeeper;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
@@ -81,6 +83,12 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
                 shown(&found.join(","))
             ))),
         },
+    },
+    #[cfg(feature = "nats")]
+    BuiltIn {
+        name: "nats",
+        is: |type_id| type_id == TypeId::of::<Nats>(),
+        make: |addresses| Ok(Arc::new(Nats::try_new(addresses)?)),
     },
     #[cfg(feature = "zookeeper")]
     BuiltIn {
