@@ -11,10 +11,15 @@
 #[allow(dead_code, reason = "each back-end needs another part of it")]
 mod address;
 pub(crate) mod cache;
+pub(crate) mod diff;
+#[cfg(feature = "dns")]
+mod dns;
 mod fixed;
+pub(crate) mod join;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
+mod multi;
 mod types;
 
 use std::fmt;
@@ -27,10 +32,13 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 use crate::exchange::BoxFuture;
 
+#[cfg(feature = "dns")]
+pub use dns::Dns;
 pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 pub use memory::Memory;
+pub use multi::Multi;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 

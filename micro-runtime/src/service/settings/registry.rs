@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use super::multi;
 use super::value::{Origin, shown};
 use crate::error::Error;
 #[cfg(feature = "mdns")]
@@ -26,6 +27,12 @@ pub(super) struct BuiltIn {
 
 /// The registries there are; those of a Cargo feature only with it.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
+    #[cfg(feature = "dns")]
+    BuiltIn {
+        name: "dns",
+        is: |type_id| type_id == TypeId::of::<crate::registry::Dns>(),
+        make: |addresses| Ok(Arc::new(crate::registry::Dns::try_new(addresses)?)),
+    },
     BuiltIn {
         name: "fixed",
         is: |type_id| type_id == TypeId::of::<Fixed>(),
@@ -52,6 +59,11 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
                 shown(&found.join(","))
             ))),
         },
+    },
+    BuiltIn {
+        name: multi::NAME,
+        is: |type_id| type_id == TypeId::of::<crate::registry::Multi>(),
+        make: |addresses| multi::make(addresses, BUILT_IN),
     },
 ];
 
@@ -207,7 +219,7 @@ fn by_default(table: &[BuiltIn]) -> Result<&BuiltIn, Error> {
         })
 }
 
-fn names(table: &[BuiltIn]) -> String {
+pub(super) fn names(table: &[BuiltIn]) -> String {
     let names: Vec<_> = table.iter().map(|built_in| built_in.name).collect();
     names.join(", ")
 }
