@@ -6,8 +6,14 @@ use std::sync::{Arc, LazyLock};
 
 use super::value::{Origin, shown};
 use crate::error::Error;
+#[cfg(feature = "consul")]
+use crate::registry::Consul;
+#[cfg(feature = "etcd")]
+use crate::registry::Etcd;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
+#[cfg(feature = "zookeeper")]
+use crate::registry::ZooKeeper;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
 
 /// The registry of a service that was given none.
@@ -37,6 +43,18 @@ pub(super) struct BuiltIn {
 
 /// The registries there are; those of a Cargo feature only with it.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
+    #[cfg(feature = "consul")]
+    BuiltIn {
+        name: "consul",
+        is: |type_id| type_id == TypeId::of::<Consul>(),
+        make: |addresses| Ok(Arc::new(Consul::try_new(addresses)?)),
+    },
+    #[cfg(feature = "etcd")]
+    BuiltIn {
+        name: "etcd",
+        is: |type_id| type_id == TypeId::of::<Etcd>(),
+        make: |addresses| Ok(Arc::new(Etcd::try_new(addresses)?)),
+    },
     BuiltIn {
         name: "fixed",
         is: |type_id| type_id == TypeId::of::<Fixed>(),
@@ -63,6 +81,12 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
                 shown(&found.join(","))
             ))),
         },
+    },
+    #[cfg(feature = "zookeeper")]
+    BuiltIn {
+        name: "zookeeper",
+        is: |type_id| type_id == TypeId::of::<ZooKeeper>(),
+        make: |addresses| Ok(Arc::new(ZooKeeper::try_new(addresses)?)),
     },
 ];
 
