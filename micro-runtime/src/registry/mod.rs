@@ -28,6 +28,8 @@ mod kubernetes;
 pub mod mdns;
 mod memory;
 mod multi;
+#[cfg(feature = "nats")]
+mod nats;
 mod types;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
@@ -55,6 +57,8 @@ pub use kubernetes::Kubernetes;
 pub use mdns::Mdns;
 pub use memory::Memory;
 pub use multi::Multi;
+#[cfg(feature = "nats")]
+pub use nats::Nats;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 #[cfg(feature = "zookeeper")]

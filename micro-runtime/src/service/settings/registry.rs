@@ -13,6 +13,8 @@ use crate::registry::Consul;
 use crate::registry::Etcd;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
+#[cfg(feature = "nats")]
+use crate::registry::Nats;
 #[cfg(feature = "zookeeper")]
 use crate::registry::ZooKeeper;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
@@ -99,6 +101,12 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         name: multi::NAME,
         is: |type_id| type_id == TypeId::of::<crate::registry::Multi>(),
         make: |addresses| multi::make(addresses, BUILT_IN),
+    },
+    #[cfg(feature = "nats")]
+    BuiltIn {
+        name: "nats",
+        is: |type_id| type_id == TypeId::of::<Nats>(),
+        make: |addresses| Ok(Arc::new(Nats::try_new(addresses)?)),
     },
     #[cfg(feature = "zookeeper")]
     BuiltIn {
