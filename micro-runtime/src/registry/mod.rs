@@ -25,9 +25,9 @@ pub(crate) mod join;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
+mod multi;
 #[cfg(feature = "nats")]
 mod nats;
-mod multi;
 mod types;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
@@ -52,9 +52,9 @@ pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 pub use memory::Memory;
+pub use multi::Multi;
 #[cfg(feature = "nats")]
 pub use nats::Nats;
-pub use multi::Multi;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 #[cfg(feature = "zookeeper")]

@@ -91,16 +91,16 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
             ))),
         },
     },
+    BuiltIn {
+        name: multi::NAME,
+        is: |type_id| type_id == TypeId::of::<crate::registry::Multi>(),
+        make: |addresses| multi::make(addresses, BUILT_IN),
+    },
     #[cfg(feature = "nats")]
     BuiltIn {
         name: "nats",
         is: |type_id| type_id == TypeId::of::<Nats>(),
         make: |addresses| Ok(Arc::new(Nats::try_new(addresses)?)),
-    },
-    BuiltIn {
-        name: multi::NAME,
-        is: |type_id| type_id == TypeId::of::<crate::registry::Multi>(),
-        make: |addresses| multi::make(addresses, BUILT_IN),
     },
     #[cfg(feature = "zookeeper")]
     BuiltIn {
