@@ -62,6 +62,11 @@ impl Limit {
         self.deadline
     }
 
+    /// When it began.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The time since it began.
     pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()

@@ -110,6 +110,14 @@ impl<C> Picked<C> {
         state.seen_latency(self.started.elapsed());
     }
 
+    /// A later attempt at another node was faster, and this one was given up: it took so long at least.
+    pub(crate) fn overtaken(self) {
+        if self.kind == Kind::Probe {
+            return self.failed(Failure::TimedOut);
+        }
+        self.slot.state().seen_latency(self.started.elapsed());
+    }
+
     /// The attempt has failed.
     pub(crate) fn failed(mut self, failure: Failure) {
         self.reported = true;
