@@ -5,7 +5,9 @@ source .ci/rust-1.85.sh
 need jq jq
 unpack_rust_185
 
-stated=$(cargo metadata --locked --no-deps --format-version 1 | jq -r '[.packages[].rust_version] | unique[]')
+# The command line needs what async-nats needs, and says so.
+stated=$(cargo metadata --locked --no-deps --format-version 1 |
+  jq -r '[.packages[] | select(.name != "micro-cli").rust_version] | unique[]')
 case $stated in
 *$'\n'*) fail "expected one rust-version for all crates, found: $stated" ;;
 esac

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 use crate::deadline::Deadline;
-use crate::exchange::{ConnInfo, Head, PeerAddr};
+use crate::exchange::{ConnInfo, Head, PeerAddr, PeerIdentity};
 use crate::metadata::Metadata;
 use crate::protocol::grpc;
 
@@ -98,6 +98,14 @@ impl Context {
     #[must_use]
     pub fn peer(&self) -> Option<&PeerAddr> {
         self.0.conn.as_ref().map(|conn| &conn.peer)
+    }
+
+    /// Who the caller's connection has proved to be, by a certificate (mTLS, see
+    /// `transport::ServerTls`); `None` without TLS, and for a caller without one. A proxy
+    /// in between is the caller.
+    #[must_use]
+    pub fn peer_identity(&self) -> Option<&PeerIdentity> {
+        self.0.conn.as_ref()?.identity.as_ref()
     }
 
     /// Waits until the call is cancelled: given up by its caller, or past its deadline. Never resolves

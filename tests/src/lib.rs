@@ -1,5 +1,9 @@
 //! What the end-to-end tests share.
 
+pub mod contract;
 pub mod front;
+pub mod go;
 pub mod mirror;
 pub mod peer;
+pub mod proxy;
+pub mod servers;

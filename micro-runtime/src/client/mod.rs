@@ -65,7 +65,8 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::exchange::Connection;
-use crate::registry::{DynRegistry, Fixed};
+use crate::registry::Fixed;
+use crate::registry::cache::Cache;
 use crate::selector::{P2c, Selector, Strategy};
 
 pub use crate::interceptor::{Attempt, AttemptKind, Attempts};
@@ -96,7 +97,6 @@ struct Inner {
 /// What clients made from one another share.
 struct Shared {
     selector: Selector<Pool>,
-    dial: Arc<dyn Dial>,
     mode: Mode,
 }
 
@@ -109,15 +109,26 @@ enum Mode {
 // ===== impl Client =====
 
 impl Client {
+    /// A client of this registry.
+    #[cfg(test)]
     pub(crate) fn new(
-        registry: Arc<dyn DynRegistry>,
+        registry: Arc<dyn crate::registry::DynRegistry>,
+        strategy: Arc<dyn Strategy>,
+        dial: Arc<dyn Dial>,
+        options: ClientOptions,
+    ) -> Result<Client, Error> {
+        Client::with_cache(Cache::new(registry), strategy, dial, options)
+    }
+
+    pub(crate) fn with_cache(
+        cache: Cache,
         strategy: Arc<dyn Strategy>,
         dial: Arc<dyn Dial>,
         options: ClientOptions,
     ) -> Result<Client, Error> {
         let settings = Settings::default().with(options)?;
-        let selector = Selector::new(registry, strategy);
-        Ok(Client::of(selector, dial, Mode::Registry, settings))
+        let selector = Selector::with_cache(cache, strategy, move || Pool::new(Arc::clone(&dial)));
+        Ok(Client::of(selector, Mode::Registry, settings))
     }
 
     /// A client whose every call, to whatever service, goes over this connection. It looks nothing up, and
@@ -125,18 +136,16 @@ impl Client {
     #[must_use]
     pub fn over(connection: Connection) -> Client {
         let mode = Mode::Over(connection.info().peer.to_string().into());
-        let selector = Selector::new(Arc::new(Fixed::new([""; 0])), Arc::new(P2c));
-        let dial = Arc::new(pool::Given(connection));
-        Client::of(selector, dial, mode, Settings::default())
+        let none = Arc::new(Fixed::new([""; 0]));
+        let dial: Arc<dyn Dial> = Arc::new(pool::Given(connection));
+        let make = move || Pool::new(Arc::clone(&dial));
+        let selector = Selector::new(none, Arc::new(P2c), make);
+        Client::of(selector, mode, Settings::default())
     }
 
-    fn of(selector: Selector<Pool>, dial: Arc<dyn Dial>, mode: Mode, settings: Settings) -> Client {
+    fn of(selector: Selector<Pool>, mode: Mode, settings: Settings) -> Client {
         Client(Arc::new(Inner {
-            shared: Arc::new(Shared {
-                selector,
-                dial,
-                mode,
-            }),
+            shared: Arc::new(Shared { selector, mode }),
             settings,
         }))
     }

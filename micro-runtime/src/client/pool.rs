@@ -1,12 +1,16 @@
 //! [`Pool`]: the connections to one node.
 //!
-//! The first call dials one; another one is dialled whenever the least busy has [`BUSY`] calls under way, up
-//! to the client's limit. Dialling is shared work: it runs in a task of its own, without the deadline or the
+//! One is made ahead for each node of a service that is called, if the service has few
+//! ([`Balancer`](crate::selector::Balancer) says how few), else by the first call; another one is dialled whenever
+//! the least busy has [`BUSY`] calls under way, up to the client's limit. Dialling is shared work: it runs in a task of its own, without the deadline or the
 //! cancellation of any caller, and callers wait for it as long as they may.
 //!
 //! The pool lies in the selector's place for the node, so that a picked node leads to its connections without
 //! a look-up, and lives as long: a node that the registry no longer names keeps its connections for three
 //! minutes, in case it returns. When they are dropped, running calls go on to their end.
+//!
+//! A node that stopped answering may have lost its connections without a word (a host that was cut off, a proxy
+//! that forgot them). While it is suspect no call goes over them, and the next one that is made replaces them.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -23,7 +27,7 @@ use tokio::time::Instant;
 use crate::exchange::{
     BoxFuture, Broken, Connection, Incoming, NotOpenedWhy, OutHead, Outgoing, State, Why,
 };
-use crate::selector::Slot;
+use crate::selector::{Connections, Slot};
 
 /// So many calls under way on the least busy connection call for another one. Servers commonly allow 100 to
 /// 250 at once, and a connection has one task, which is one core at most.
@@ -70,8 +74,8 @@ impl Dial for Given {
 }
 
 /// The connections to one node.
-#[derive(Default)]
 pub(crate) struct Pool {
+    dial: Arc<dyn Dial>,
     links: ArcSwap<Vec<Arc<Link>>>,
     authority: OnceLock<Bytes>,
     /// Calls that wait for room: while there are any, none overtakes them.
@@ -92,6 +96,8 @@ struct Link {
 #[derive(Default)]
 struct Dialling {
     under_way: bool,
+    /// The selector has asked for it, and waits to hear what becomes of it.
+    asked: bool,
     failures: u32,
     /// How the last attempt failed, and when another one may be made.
     failed: Option<(Broken, Instant)>,
@@ -113,14 +119,55 @@ pub(super) enum NoConnection {
 
 /// How a call asks for a connection.
 #[derive(Clone, Copy)]
-pub(super) struct Terms<'a> {
-    pub(super) dial: &'a Arc<dyn Dial>,
+pub(super) struct Terms {
     pub(super) max_connections: usize,
+}
+
+/// Why a connection is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// A call waits for it.
+    Call,
+    /// The others are busy. Waits out the pause after a failure, which says nothing of the node.
+    Company,
+    /// The selector wants to know whether the node is back.
+    Probe,
+    /// A call may want it.
+    Ahead,
 }
 
 // ===== impl Pool =====
 
+impl Connections for Pool {
+    fn is_connected(&self) -> bool {
+        least_busy(&self.links.load()).is_some()
+    }
+
+    fn dial(slot: &Arc<Slot<Pool>>) {
+        slot.payload().begin(slot, For::Probe);
+    }
+
+    fn ahead(slot: &Arc<Slot<Pool>>) {
+        let pool = slot.payload();
+        if !pool.is_connected() {
+            pool.begin(slot, For::Ahead);
+        }
+    }
+}
+
 impl Pool {
+    pub(super) fn new(dial: Arc<dyn Dial>) -> Pool {
+        Pool {
+            dial,
+            links: ArcSwap::default(),
+            authority: OnceLock::new(),
+            waiting: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::default(),
+            dialling: Mutex::default(),
+            changes: watch::Sender::default(),
+        }
+    }
+
     /// The node's address as requests name it.
     pub(super) fn authority(&self, slot: &Slot<Pool>) -> Bytes {
         let authority = self
@@ -133,7 +180,7 @@ impl Pool {
     pub(super) fn try_open(
         &self,
         slot: &Arc<Slot<Pool>>,
-        terms: Terms<'_>,
+        terms: Terms,
         head: OutHead,
         first: Option<Bytes>,
         end: bool,
@@ -147,11 +194,14 @@ impl Pool {
     fn open_now(
         &self,
         slot: &Arc<Slot<Pool>>,
-        terms: Terms<'_>,
+        terms: Terms,
         mut head: OutHead,
         mut first: Option<Bytes>,
         end: bool,
     ) -> Result<(Outgoing, Incoming), Unsent> {
+        if slot.is_suspect() {
+            return Err(Unsent(first));
+        }
         let links = self.links.load();
         // Twice at most: a connection may close between the look at it and the call.
         for _ in 0..2 {
@@ -159,7 +209,7 @@ impl Pool {
                 break;
             };
             if in_flight >= BUSY && links.len() < terms.max_connections {
-                self.dial(slot, terms, true);
+                self.begin(slot, For::Company);
             }
             match link.connection.try_open(head, first, end) {
                 Ok(opened) => {
@@ -186,7 +236,7 @@ impl Pool {
     pub(super) async fn open(
         &self,
         slot: &Arc<Slot<Pool>>,
-        terms: Terms<'_>,
+        terms: Terms,
         head: impl Fn() -> OutHead,
         mut first: Option<Bytes>,
         end: bool,
@@ -211,10 +261,12 @@ impl Pool {
             }
             self.prune();
             let links = self.links.load_full();
-            if let Some((link, _)) = least_busy(&links) {
+            if let Some((link, _)) = least_busy(&links)
+                && !slot.is_suspect()
+            {
                 // Full. Should there be room for another connection, it is being dialled by now.
                 if links.len() < terms.max_connections {
-                    self.dial(slot, terms, true);
+                    self.begin(slot, For::Company);
                 }
                 // Begins to watch before it looks, so that nothing is missed in between.
                 let room = any_changes(&links);
@@ -232,7 +284,7 @@ impl Pool {
             if let Some(failed) = self.failed(dialled, eager) {
                 return Err(failed);
             }
-            self.dial(slot, terms, false);
+            self.begin(slot, For::Call);
             dialled = true;
             // The sender is in the pool itself: it cannot be gone.
             let _ = changes.changed().await;
@@ -255,25 +307,33 @@ impl Pool {
         }
     }
 
-    /// Begins to dial, unless that is under way already. `further` connections wait out the pause after a
-    /// failure, and theirs says nothing of the node.
-    fn dial(&self, slot: &Arc<Slot<Pool>>, terms: Terms<'_>, further: bool) {
+    /// Begins to dial, unless that is under way already.
+    fn begin(&self, slot: &Arc<Slot<Pool>>, reason: For) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // Calls are made in a runtime; what is made ahead of them can wait for it.
+            return if reason == For::Probe {
+                slot.dial_released();
+            };
+        };
         let mut dialling = self.lock();
+        dialling.asked |= reason == For::Probe;
         let pausing = dialling
             .failed
             .as_ref()
             .is_some_and(|(_, retry_at)| Instant::now() < *retry_at);
-        if dialling.under_way || (further && pausing) {
+        let waits_out = matches!(reason, For::Company | For::Ahead);
+        if dialling.under_way || (waits_out && pausing) {
             return;
         }
         dialling.under_way = true;
         drop(dialling);
-        let dial = Arc::clone(terms.dial);
-        tokio::spawn(make(Under(Arc::clone(slot)), dial));
+        let dial = Arc::clone(&self.dial);
+        runtime.spawn(make(Under(Arc::clone(slot)), dial));
     }
 
     fn dialled(&self, slot: &Arc<Slot<Pool>>, result: Result<Connection, Broken>) {
         let mut dialling = self.lock();
+        let asked = std::mem::take(&mut dialling.asked);
         match result {
             Ok(connection) => {
                 dialling.failures = 0;
@@ -282,8 +342,13 @@ impl Pool {
                     connection,
                     opened: AtomicU64::new(0),
                 });
+                let suspect = slot.is_suspect();
                 self.links.rcu(|links| {
-                    let mut links = Vec::clone(links);
+                    let mut links = match suspect {
+                        // Calls that are under way on them go on to their end.
+                        true => Vec::new(),
+                        false => Vec::clone(links),
+                    };
                     links.push(Arc::clone(&link));
                     links
                 });
@@ -299,8 +364,8 @@ impl Pool {
                 drop(dialling);
                 self.prune();
                 // A node that has other connections is only busy.
-                if self.links.load().is_empty() {
-                    slot.connection_failed();
+                if asked || slot.is_suspect() || self.links.load().is_empty() {
+                    slot.connection_failed(asked);
                 }
             }
         }
@@ -394,7 +459,13 @@ struct Under(Arc<Slot<Pool>>);
 impl Drop for Under {
     fn drop(&mut self) {
         let pool = self.0.payload();
-        pool.lock().under_way = false;
+        let mut dialling = pool.lock();
+        dialling.under_way = false;
+        let unheard = std::mem::take(&mut dialling.asked);
+        drop(dialling);
+        if unheard {
+            self.0.dial_released();
+        }
         pool.changes.send_modify(|changes| *changes += 1);
     }
 }

@@ -99,7 +99,9 @@ impl Failure {
     /// What it says of the node.
     pub(super) fn report(&self) -> selector::Failure {
         if self.answered {
-            selector::Failure::Answered
+            selector::Failure::answered(self.status.code())
+        } else if self.goodbye {
+            selector::Failure::Goodbye
         } else {
             selector::Failure::Lost
         }

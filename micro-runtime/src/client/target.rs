@@ -7,7 +7,7 @@ use super::call::{Bidi, Call, ClientStreaming, ServerStreaming, Unary};
 use super::gate::Gate;
 use super::options::Settings;
 use super::policy::{Policies, Policy};
-use super::pool::{Dial, Pool};
+use super::pool::Pool;
 use super::{Client, Mode};
 use crate::method::{Method, MethodInfo};
 use crate::selector::Balancer;
@@ -107,10 +107,6 @@ impl Target {
 
     pub(super) fn settings(&self) -> &Settings {
         self.0.client.settings()
-    }
-
-    pub(super) fn dial(&self) -> &Arc<dyn Dial> {
-        &self.0.client.0.shared.dial
     }
 
     pub(super) fn registry_name(&self) -> &'static str {

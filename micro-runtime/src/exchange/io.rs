@@ -4,10 +4,13 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::PeerIdentity;
 
 /// An address of a peer, or of this side.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +57,10 @@ pub struct ConnInfo {
     pub local: PeerAddr,
     /// What is spoken.
     pub version: HttpVersion,
+    /// Whether it is encrypted (TLS).
+    pub secure: bool,
+    /// Who the peer has proved to be, where it has.
+    pub identity: Option<PeerIdentity>,
 }
 
 impl ConnInfo {
@@ -64,6 +71,8 @@ impl ConnInfo {
             peer,
             local,
             version: HttpVersion::None,
+            secure: false,
+            identity: None,
         }
     }
 }
@@ -75,7 +84,12 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 pub struct Io {
     ahead: Bytes,
     stream: Box<dyn Duplex>,
+    /// Where the first bytes are noted; `None` when nobody asks, and once they are.
+    first: Option<Arc<OnceLock<[u8; FIRST_BYTES]>>>,
 }
+
+/// So many first bytes tell one protocol from another.
+pub(crate) const FIRST_BYTES: usize = 4;
 
 // ===== impl Io =====
 
@@ -86,6 +100,26 @@ impl Io {
         Io {
             ahead: Bytes::new(),
             stream: Box::new(stream),
+            first: None,
+        }
+    }
+
+    /// Where the first bytes that are read from the stream will be, so that who finds an answer odd can say what
+    /// it was. Zeros stand for those that did not come with the first read.
+    pub(crate) fn first_bytes(&mut self) -> Arc<OnceLock<[u8; FIRST_BYTES]>> {
+        Arc::clone(self.first.get_or_insert_default())
+    }
+
+    fn note_first(&mut self, read: &[u8]) {
+        if !read.is_empty()
+            && let Some(first) = self.first.take()
+        {
+            let mut bytes = [0; FIRST_BYTES];
+            for (to, from) in bytes.iter_mut().zip(read) {
+                *to = *from;
+            }
+            // It is empty: it is taken out here alone.
+            let _ = first.set(bytes);
         }
     }
 
@@ -110,7 +144,13 @@ impl AsyncRead for Io {
             self.ahead.advance(len);
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if self.first.is_none() {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.note_first(buf.filled().get(before..).unwrap_or_default());
+        polled
     }
 }
 
@@ -166,5 +206,18 @@ mod tests {
         let mut text = String::new();
         io.read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "hello world");
+    }
+
+    #[tokio::test]
+    async fn notes_the_first_bytes_once() {
+        let (mut near, far) = tokio::io::duplex(64);
+        let mut io = Io::new(far);
+        let first = io.first_bytes();
+        assert_eq!(first.get(), None);
+        near.write_all(b"ab").await.unwrap();
+        assert_eq!(io.read_u8().await.unwrap(), b'a');
+        assert_eq!(first.get(), Some(b"a\0\0\0"));
+        assert_eq!(io.read_u8().await.unwrap(), b'b');
+        assert_eq!(first.get(), Some(b"a\0\0\0"));
     }
 }

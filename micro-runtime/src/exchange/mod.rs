@@ -11,6 +11,7 @@
 mod broken;
 mod connection;
 mod head;
+mod identity;
 mod io;
 mod serve;
 mod stream;
@@ -19,6 +20,10 @@ pub use broken::{Broken, Processed, Why, reset};
 pub(crate) use connection::Dialled;
 pub use connection::{Connection, Load, NotOpened, NotOpenedWhy, State};
 pub use head::{FieldName, FieldValue, Head, HeadBuilder, Line, OutFields, OutHead, Slot, Verb};
+#[cfg(feature = "tls")]
+pub(crate) use identity::Names;
+pub use identity::PeerIdentity;
+pub(crate) use io::FIRST_BYTES;
 pub use io::{ConnInfo, HttpVersion, Io, PeerAddr};
 pub use serve::{BoxFuture, Drain, DrainState, Drainer, Exchange, Serve, Work};
 pub use stream::{Frame, Incoming, Outgoing};

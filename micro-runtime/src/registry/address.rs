@@ -192,6 +192,32 @@ impl Address {
         }
     }
 
+    /// What the parameters `ca`, `cert`, `key` and `server_name` say; without them the system's roots count.
+    ///
+    /// # Errors
+    ///
+    /// One of `cert` and `key` stands without the other, or a file cannot be used.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(&self) -> Result<crate::transport::ClientTls, Error> {
+        let mut tls = crate::transport::ClientTls::new();
+        if let Some(file) = self.query.get("ca") {
+            tls = tls.ca_file(file);
+        }
+        tls = match (self.query.get("cert"), self.query.get("key")) {
+            (Some(cert), Some(key)) => tls.identity_files(cert, key),
+            (None, None) => tls,
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(Error::config(
+                    "the parameters cert and key need each other: give the files of both",
+                ));
+            }
+        };
+        if let Some(name) = self.query.get("server_name") {
+            tls = tls.server_name(name);
+        }
+        Ok(tls)
+    }
+
     /// `host:port`, with brackets where an address needs them.
     pub(crate) fn host_port(&self, default_port: u16) -> String {
         let port = self.port.unwrap_or(default_port);

@@ -11,11 +11,12 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::filter::Filter;
-use super::node::{Clock, NodeState, Owner, Slot};
-use super::nodes::{CallInfo, Member, Nodes};
+use super::node::{Clock, Fleet, NodeState, Owner, Slot};
+use super::nodes::{CallInfo, Member};
 use super::pick::{Kind, NoNode, Numbers, Picked};
 use super::snapshot::{Been, Snapshot};
 use super::strategy::Strategy;
+use super::table::{Connections, Make};
 use crate::deadline::Deadline;
 use crate::registry::cache::{Entry, Fate, Known, Listener};
 use crate::registry::{Node, Service};
@@ -27,6 +28,10 @@ const DEPARTED_KEPT: Duration = Duration::from_secs(180);
 /// So many of those, or as many as there are nodes, whichever is more.
 const DEPARTED_MAX: usize = 64;
 
+/// A service of so many nodes or fewer that is called has a connection to each of them before it is picked. Of a
+/// larger one most clients never call most nodes; there the first call makes it.
+const AHEAD: usize = 32;
+
 /// Picks nodes of one service, for one set of filters. Any number of calls may pick at once: a pick takes no
 /// lock and allocates nothing, but where it takes up a probe.
 pub(crate) struct Balancer<C> {
@@ -35,6 +40,8 @@ pub(crate) struct Balancer<C> {
     strategy: Arc<dyn Strategy>,
     snapshot: ArcSwap<Snapshot<C>>,
     turn: AtomicUsize,
+    /// Somebody picks from it: its nodes are worth a connection ahead of their first call.
+    used: AtomicBool,
 }
 
 /// What the balancers of a service share: the nodes' state.
@@ -43,6 +50,8 @@ pub(super) struct Core<C> {
     registry: &'static str,
     source: Source,
     clock: Clock,
+    make: Make<C>,
+    fleet: Arc<Fleet>,
     /// Held for short sections without a wait, never by a pick that finds a node that is well.
     state: Mutex<State<C>>,
     /// A node's health has changed since the snapshots were made.
@@ -77,7 +86,7 @@ struct Key(Arc<Node>);
 
 // ===== impl Balancer =====
 
-impl<C: Default + Send + Sync + 'static> Balancer<C> {
+impl<C: Connections> Balancer<C> {
     /// A node for one attempt, at once.
     ///
     /// # Errors
@@ -88,40 +97,50 @@ impl<C: Default + Send + Sync + 'static> Balancer<C> {
         if let Source::Registry(entry) = &self.core.source {
             entry.touch();
         }
-        let now = Instant::now();
-        let snapshot = self.snapshot.load();
-        let millis = self.core.clock.at(now);
-        if snapshot.probe_due(millis)
-            && let Some(slot) = snapshot.claim_probe(call.tried, millis)
-        {
-            self.core.health_changed();
-            return Ok(Picked::new(Arc::clone(slot), now, Kind::Probe));
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
         }
+        let now = call.now.unwrap_or_else(Instant::now);
+        let nanos = self.core.clock.nanos_at(now);
+        let snapshot = self.snapshot.load();
+        let millis = nanos / 1_000_000;
+        if snapshot.probe_due(millis) {
+            let probe = snapshot.claim_probe(call.tried, millis);
+            self.core.health_changed();
+            if let Some(slot) = probe {
+                return Ok(Picked::new(Arc::clone(slot), now, Kind::Probe));
+            }
+        }
+        let slot = self.choose(&snapshot, call, nanos)?;
+        let (state, kind) = (slot.state(), slot.kind());
+        if kind == Kind::Well && state.is_mute_with_many(nanos) {
+            state.put_aside(nanos, true, false);
+            // Once more among those that are left. Should they be mute too, the next calls find out.
+            let snapshot = self.snapshot.load();
+            let slot = self.choose(&snapshot, call, nanos)?;
+            return Ok(Picked::new(Arc::clone(slot), now, slot.kind()));
+        }
+        Ok(Picked::new(Arc::clone(slot), now, kind))
+    }
+
+    fn choose<'a>(
+        &self,
+        snapshot: &'a Snapshot<C>,
+        call: &CallInfo<'_>,
+        now: u64,
+    ) -> Result<&'a Arc<Slot<C>>, NoNode> {
         let been = match call.tried {
             Some(tried) if tried.len() > 0 => snapshot.been(tried),
             _ => Been::default(),
         };
-        let nodes = Nodes::new(
-            snapshot.members(),
-            snapshot.ready(),
-            been.places(),
-            &self.turn,
-        );
-        let declined = !nodes.is_empty();
-        let picked = declined
+        let nodes = snapshot.nodes(&been, &self.turn, now);
+        let offered = !nodes.is_empty();
+        let picked = offered
             .then(|| self.strategy.pick(&nodes, call))
             .flatten()
             .and_then(|index| nodes.member(index))
             .and_then(|member| snapshot.slot(member));
-        let Some(slot) = picked else {
-            return Err(self.no_node(&snapshot, call.tried(), declined, Duration::ZERO));
-        };
-        let kind = if slot.state().health.is_closed() {
-            Kind::Well
-        } else {
-            Kind::Panic
-        };
-        Ok(Picked::new(Arc::clone(slot), now, kind))
+        picked.ok_or_else(|| self.no_node(snapshot, call.tried(), offered, Duration::ZERO))
     }
 
     /// Waits until there is a node that the filters keep, looking the service up if there is none.
@@ -202,7 +221,7 @@ impl<C: Default + Send + Sync + 'static> Balancer<C> {
 }
 
 #[cfg(test)]
-impl<C: Default + Send + Sync + 'static> Balancer<C> {
+impl<C: Connections> Balancer<C> {
     /// How many nodes there are, before the filters.
     pub(super) fn seen(&self) -> usize {
         self.snapshot.load().seen()
@@ -233,14 +252,15 @@ impl<C> fmt::Debug for Balancer<C> {
 
 // ===== impl Core =====
 
-impl<C: Default + Send + Sync + 'static> Core<C> {
+impl<C: Connections> Core<C> {
     pub(super) fn of_service(
         name: &Arc<str>,
         registry: &'static str,
         entry: Arc<Entry>,
         clock: Clock,
+        make: &Make<C>,
     ) -> Arc<Core<C>> {
-        let core = Core::new(name, registry, Source::Registry(entry), clock);
+        let core = Core::new(name, registry, Source::Registry(entry), clock, make);
         if let Source::Registry(entry) = &core.source {
             let listener: Weak<dyn Listener> = core.me.clone();
             entry.listen(listener);
@@ -249,7 +269,7 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
         core
     }
 
-    pub(super) fn of_address(address: &Arc<str>, clock: Clock) -> Arc<Core<C>> {
+    pub(super) fn of_address(address: &Arc<str>, clock: Clock, make: &Make<C>) -> Arc<Core<C>> {
         let node = Node {
             id: address.to_string(),
             address: address.to_string(),
@@ -259,7 +279,7 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
             node: Arc::new(node),
             service: Arc::new(Service::default()),
         };
-        let core = Core::new(address, "none", Source::Fixed(vec![known]), clock);
+        let core = Core::new(address, "none", Source::Fixed(vec![known]), clock, make);
         core.update();
         core
     }
@@ -269,8 +289,11 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
         registry: &'static str,
         source: Source,
         clock: Clock,
+        make: &Make<C>,
     ) -> Arc<Core<C>> {
         Arc::new_cyclic(|me| Core {
+            make: Arc::clone(make),
+            fleet: Arc::default(),
             name: Arc::clone(name),
             registry,
             source,
@@ -300,6 +323,7 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
                 strategy,
                 snapshot: ArcSwap::from_pointee(snapshot),
                 turn: AtomicUsize::new(fastrand::usize(..)),
+                used: AtomicBool::new(false),
             });
             state
                 .balancers
@@ -345,6 +369,9 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
                 return false;
             };
             let snapshot = Snapshot::new(&state.current, &balancer.filters);
+            if snapshot.members().len() <= AHEAD && balancer.used.load(Ordering::Relaxed) {
+                snapshot.slots().iter().for_each(C::ahead);
+            }
             balancer.snapshot.store(Arc::new(snapshot));
             true
         });
@@ -352,9 +379,9 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
 
     fn track(&self, known: &Known) -> Tracked<C> {
         let owner: Weak<dyn Owner> = self.me.clone();
-        let state = Arc::new(NodeState::new(self.clock, owner));
+        let state = Arc::new(NodeState::new(self.clock, Arc::clone(&self.fleet), owner));
         Tracked {
-            slot: Arc::new(Slot::new(state, Arc::clone(&known.node), C::default())),
+            slot: Arc::new(Slot::new(state, Arc::clone(&known.node), (self.make)())),
             named: 0,
             left: None,
         }
@@ -386,14 +413,14 @@ impl<C: Default + Send + Sync + 'static> Core<C> {
     }
 }
 
-impl<C: Default + Send + Sync + 'static> Owner for Core<C> {
+impl<C: Connections> Owner for Core<C> {
     fn health_changed(&self) {
         self.dirty.store(true, Ordering::SeqCst);
         self.settle();
     }
 }
 
-impl<C: Default + Send + Sync + 'static> Listener for Core<C> {
+impl<C: Connections> Listener for Core<C> {
     fn changed(&self) {
         self.update();
     }

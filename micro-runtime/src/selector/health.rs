@@ -4,9 +4,13 @@
 //! exactly one call, the probe, is on its way; what becomes of it decides. These are the words of the circuit
 //! breaker as Nygard, Finagle ("failure accrual") and Envoy use them.
 //!
-//! A node opens as soon as a connection to it is refused or fails. The probe comes after 1 s; each one that
-//! fails doubles the pause up to 60 s, and each pause is up to half as long again (linkerd2-proxy's failure
-//! accrual: 1 s → 60 s, jitter 0.5), so that clients which lost a node together do not probe it together.
+//! A node opens as soon as a connection to it is refused or fails, after some calls in a row that fail, or when it
+//! answers nothing any more. The probe comes after 1 s; each one that fails doubles the pause up to 60 s, and each
+//! pause is up to half as long again (linkerd2-proxy's failure accrual: 1 s → 60 s, jitter 0.5), so that clients
+//! which lost a node together do not probe it together.
+//!
+//! A node without a connection that can be trusted is *dialled* before it is probed, while calls go elsewhere: no
+//! call waits for a host that may be gone.
 //! A node that comes back starts with the pause it had, less a step for each 10 s of health (Envoy's outlier
 //! detection lowers its multiplier by one per healthy interval of 10 s): one that flaps is probed more and
 //! more rarely.
@@ -40,6 +44,8 @@ pub(super) enum State {
     Open(u64),
     /// The probe is on its way.
     HalfOpen,
+    /// It is dialled; the probe comes when it has answered.
+    Dialling,
 }
 
 #[derive(Clone, Copy)]
@@ -52,6 +58,7 @@ struct Word {
 const CLOSED: u64 = 0;
 const OPEN: u64 = 1;
 const HALF_OPEN: u64 = 2;
+const DIALLING: u64 = 3;
 
 // ===== impl Health =====
 
@@ -61,6 +68,7 @@ impl Health {
         match word.state {
             CLOSED => State::Closed,
             OPEN => State::Open(word.at),
+            DIALLING => State::Dialling,
             _ => State::HalfOpen,
         }
     }
@@ -70,8 +78,8 @@ impl Health {
         self.0.load(Ordering::Relaxed) >> 62 == CLOSED
     }
 
-    /// A connection failed. Of an open node this counts only once its time has passed, so that the calls
-    /// which failed together count as one failure; of a half-open one only if it was the probe's.
+    /// The node has failed. If it is open this counts only once its time has passed, so that calls which failed
+    /// together count as one failure; if it is half-open or dialled only if that was the probe's, or the dial's.
     pub(super) fn failed(&self, now: u64, probe: bool) -> bool {
         self.change(|word| {
             let steps = match word.state {
@@ -80,7 +88,7 @@ impl Health {
                     word.steps.saturating_sub(healed)
                 }
                 OPEN if now >= word.at => word.steps,
-                HALF_OPEN if probe => word.steps,
+                HALF_OPEN | DIALLING if probe => word.steps,
                 _ => return None,
             };
             Some(Word {
@@ -91,7 +99,7 @@ impl Health {
         })
     }
 
-    /// A connection stands, or a call that was made while the node was not closed has succeeded.
+    /// A call that was made while the node was not closed has been answered.
     pub(super) fn recovered(&self, now: u64) -> bool {
         self.change(|word| {
             (word.state != CLOSED).then_some(Word {
@@ -112,10 +120,31 @@ impl Health {
         })
     }
 
+    /// Takes the right to dial; only one gets it.
+    pub(super) fn claim_dial(&self, now: u64) -> bool {
+        self.change(|word| {
+            (word.state == OPEN && now >= word.at).then_some(Word {
+                state: DIALLING,
+                ..word
+            })
+        })
+    }
+
+    /// A connection stands: the next call is the probe.
+    pub(super) fn connected(&self, now: u64) -> bool {
+        self.change(|word| {
+            (word.state == DIALLING || word.state == OPEN && word.at > now).then_some(Word {
+                state: OPEN,
+                at: now,
+                ..word
+            })
+        })
+    }
+
     /// The probe was given up before it showed anything: another one after the shortest pause.
     pub(super) fn released(&self, now: u64) -> bool {
         self.change(|word| {
-            (word.state == HALF_OPEN).then(|| Word {
+            (word.state == HALF_OPEN || word.state == DIALLING).then(|| Word {
                 state: OPEN,
                 at: now + pause(0),
                 ..word
@@ -210,6 +239,31 @@ mod tests {
         assert!(!health.failed(until, false), "not the probe's");
         assert!(health.failed(until, true));
         assert!(open_until(&health) >= until + 2_000);
+    }
+
+    #[test]
+    fn one_dial_and_then_one_probe() {
+        let health = Health::default();
+        health.failed(0, false);
+        let until = open_until(&health);
+        assert!(!health.claim_dial(until - 1));
+        assert!(health.claim_dial(until));
+        assert!(!health.claim_dial(until) && !health.claim(until), "twice");
+        assert!(!health.failed(until, false), "not the dial's");
+        assert!(health.connected(until + 7));
+        assert_eq!(health.state(), State::Open(until + 7));
+        assert!(!health.connected(until + 9), "nothing changed");
+        assert!(health.claim(until + 9));
+        assert!(!health.connected(until + 9), "the probe decides");
+        assert!(health.failed(until + 9, true));
+        // A dial that fails doubles the pause too.
+        let until = open_until(&health);
+        assert!(health.claim_dial(until));
+        assert!(health.failed(until, true));
+        assert!(open_until(&health) >= until + 4_000);
+        // A connection that somebody else made is as good.
+        assert!(health.connected(until + 1));
+        assert!(health.claim(until + 1));
     }
 
     #[test]

@@ -18,6 +18,7 @@
 mod balancer;
 mod filter;
 mod health;
+mod load;
 mod node;
 mod nodes;
 mod pick;
@@ -33,7 +34,7 @@ pub(crate) use balancer::Balancer;
 pub(crate) use node::Slot;
 pub(crate) use nodes::Tried;
 pub(crate) use pick::{Failure, NoNode, Picked};
-pub(crate) use table::Selector;
+pub(crate) use table::{Connections, Selector};
 
 #[cfg(test)]
 mod tests;

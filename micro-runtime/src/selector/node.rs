@@ -8,26 +8,58 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::time::Instant;
 
 use super::health::Health;
+use super::load::Load;
+use super::pick::Kind;
 use crate::registry::Node;
 use crate::registry::cache::Fate;
 
-/// The weight of a new latency in the estimate, 1/8: TCP's for its round trips (RFC 6298 §2).
-const LATENCY_SHIFT: u32 = 3;
+/// So many calls in a row that fail through the node put it aside (Envoy's and Finagle's number).
+const FAILURES: u32 = 5;
+
+/// A node that answers nothing for so long, in nanoseconds, while calls wait and other nodes answer, may have
+/// stopped …
+const MUTE: u64 = 500_000_000;
+
+/// … if its calls commonly take no more than this part of it.
+const MUTE_FACTOR: f32 = 4.0;
+
+/// So many calls must wait for this to be said of a node while they wait; of one that has ended without an answer
+/// it is said at its end.
+const MUTE_CALLS: u32 = 5;
+
+/// An answer of another node counts if it came so much later than the last of this one.
+const MUTE_LATER: u64 = 100_000_000;
+
+/// What nodes share is written so often at most.
+const SHARED_GAP: u64 = 10_000_000;
 
 /// The part of a node's state that strategies and health see. It is the node's as long as its id and address
 /// stay, whatever the registry says meanwhile.
+///
+/// What every pick looks at stands first and in one line of the processor's cache.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct NodeState {
-    /// Tells apart the nodes of a process.
-    pub(super) serial: u64,
-    pub(super) in_flight: AtomicU32,
-    /// Nanoseconds; zero until a call has succeeded.
-    latency: AtomicU64,
+    pub(super) load: Load,
+    pub(super) health: Health,
+    /// Calls in a row that failed through the node.
+    failures: AtomicU32,
     /// Whether the last thing seen of it was good.
     alive: AtomicBool,
-    pub(super) health: Health,
+    /// Its connections may be dead although nobody says so: it stopped answering.
+    suspect: AtomicBool,
+    /// Tells apart the nodes of a process.
+    pub(super) serial: u64,
     clock: Clock,
+    fleet: Arc<Fleet>,
     owner: Weak<dyn Owner>,
+}
+
+/// What the nodes of a service share.
+#[derive(Debug, Default)]
+pub(super) struct Fleet {
+    /// When one of them last answered, to about [`SHARED_GAP`], in nanoseconds.
+    answered: AtomicU64,
 }
 
 /// Told when a node is put aside or comes back.
@@ -35,7 +67,7 @@ pub(super) trait Owner: Send + Sync + 'static {
     fn health_changed(&self);
 }
 
-/// Milliseconds since the selector was made, which is what health counts in.
+/// The time since the selector was made: in nanoseconds for loads, in milliseconds for health.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock(Instant);
 
@@ -52,28 +84,22 @@ pub(crate) struct Slot<C> {
 static SERIAL: AtomicU64 = AtomicU64::new(1);
 
 impl NodeState {
-    pub(super) fn new(clock: Clock, owner: Weak<dyn Owner>) -> NodeState {
+    pub(super) fn new(clock: Clock, fleet: Arc<Fleet>, owner: Weak<dyn Owner>) -> NodeState {
         NodeState {
-            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
-            in_flight: AtomicU32::new(0),
-            latency: AtomicU64::new(0),
-            alive: AtomicBool::new(false),
+            load: Load::default(),
             health: Health::default(),
+            failures: AtomicU32::new(0),
+            alive: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
             clock,
+            fleet,
             owner,
         }
     }
 
-    /// Calls that are under way.
-    pub(super) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn latency(&self) -> Option<Duration> {
-        match self.latency.load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Some(Duration::from_nanos(nanos)),
-        }
+    pub(super) fn clock(&self) -> Clock {
+        self.clock
     }
 
     pub(super) fn fate(&self) -> Fate {
@@ -86,33 +112,77 @@ impl NodeState {
         }
     }
 
-    /// Two calls that end at the same time may lose one of the two samples, which an estimate can bear.
-    pub(super) fn seen_latency(&self, latency: Duration) {
-        let new = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let old = self.latency.load(Ordering::Relaxed);
-        let estimate = if old == 0 {
-            new
-        } else {
-            (old - (old >> LATENCY_SHIFT)).saturating_add(new >> LATENCY_SHIFT)
-        };
-        self.latency.store(estimate.max(1), Ordering::Relaxed);
-    }
-
-    pub(super) fn seen_alive(&self) {
+    /// The node has answered, in whatever way; what it does not count ends a row of failures.
+    pub(super) fn answered(&self, now: u64) {
+        self.load.answered(now);
+        if now.saturating_sub(self.fleet.answered.load(Ordering::Relaxed)) > SHARED_GAP {
+            self.fleet.answered.store(now, Ordering::Relaxed);
+        }
         if !self.alive.load(Ordering::Relaxed) {
             self.alive.store(true, Ordering::Relaxed);
         }
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
     }
 
-    pub(super) fn connection_failed(&self, probe: bool) {
+    /// A call failed through the node. `unanswered`: it was not an answer that said so.
+    pub(super) fn call_failed(&self, now: u64, unanswered: bool, probe: bool) {
+        self.load.failed(now);
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if probe || failures >= FAILURES {
+            self.put_aside(now, unanswered, probe);
+        }
+    }
+
+    /// Whether the node has stopped answering, by what is known before a call that took `took` ends: it has not
+    /// answered for far longer than its calls take, although other nodes have since.
+    pub(super) fn is_mute(&self, now: u64) -> bool {
+        let silence = self.load.silence(now);
+        let since = now.saturating_sub(silence);
+        silence >= MUTE
+            && self.fleet.answered.load(Ordering::Relaxed) > since + MUTE_LATER
+            && self
+                .load
+                .latency(now)
+                .is_none_or(|latency| silence as f32 > latency * MUTE_FACTOR)
+    }
+
+    /// The same of a node that is to get one more call, which must not be said of a single slow one.
+    pub(super) fn is_mute_with_many(&self, now: u64) -> bool {
+        self.load.waiting() >= MUTE_CALLS && self.is_mute(now)
+    }
+
+    /// The node fails. `suspect`: its connections may be dead too.
+    pub(super) fn put_aside(&self, now: u64, suspect: bool, probe: bool) {
         self.alive.store(false, Ordering::Relaxed);
-        let changed = self.health.failed(self.clock.now(), probe);
+        self.failures.store(0, Ordering::Relaxed);
+        if suspect {
+            self.suspect.store(true, Ordering::Relaxed);
+        }
+        let changed = self.health.failed(now / 1_000_000, probe);
         self.tell(changed);
     }
 
-    pub(super) fn recovered(&self) {
-        self.seen_alive();
+    /// No connection to the node could be made.
+    pub(super) fn connection_failed(&self, probe: bool) {
+        self.put_aside(self.clock.nanos(), false, probe);
+    }
+
+    /// A new connection to the node stands.
+    pub(super) fn connected(&self) {
+        self.suspect.store(false, Ordering::Relaxed);
         if !self.health.is_closed() {
+            let changed = self.health.connected(self.clock.now());
+            self.tell(changed);
+        }
+    }
+
+    /// A call to a node that was put aside was answered.
+    pub(super) fn recovered(&self) {
+        if !self.health.is_closed() {
+            // What it was before it failed, and how it failed, says nothing of it now.
+            self.load.forget();
             let changed = self.health.recovered(self.clock.now());
             self.tell(changed);
         }
@@ -121,6 +191,10 @@ impl NodeState {
     pub(super) fn probe_released(&self) {
         let changed = self.health.released(self.clock.now());
         self.tell(changed);
+    }
+
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
     }
 
     fn tell(&self, changed: bool) {
@@ -138,12 +212,17 @@ impl Clock {
     }
 
     pub(super) fn now(self) -> u64 {
-        self.at(Instant::now())
+        self.nanos() / 1_000_000
     }
 
-    pub(super) fn at(self, instant: Instant) -> u64 {
-        let passed = instant.saturating_duration_since(self.0).as_millis();
-        u64::try_from(passed).unwrap_or(u64::MAX)
+    pub(super) fn nanos(self) -> u64 {
+        self.nanos_at(Instant::now())
+    }
+
+    pub(super) fn nanos_at(self, instant: Instant) -> u64 {
+        // 64 bits are 584 years, and cheaper than the 128 of `as_nanos`.
+        let passed = instant.saturating_duration_since(self.0);
+        passed.as_secs() * 1_000_000_000 + u64::from(passed.subsec_nanos())
     }
 
     pub(super) fn until(self, millis: u64) -> Duration {
@@ -182,14 +261,35 @@ impl<C> Slot<C> {
         &self.payload
     }
 
-    /// A connection to the node stands: calls may go to it again, whatever was before.
+    /// A new connection to the node stands: if it was put aside, the next call finds out whether it is well.
     pub(crate) fn connected(&self) {
-        self.state.recovered();
+        self.state.connected();
     }
 
-    /// A connection to the node was refused or failed outside a call; it is put aside.
-    pub(crate) fn connection_failed(&self) {
-        self.state.connection_failed(false);
+    /// A connection to the node was refused or failed outside a call; it is put aside. `asked`: the dial was the
+    /// one that [`Connections::dial`] asked for.
+    pub(crate) fn connection_failed(&self, asked: bool) {
+        self.state.connection_failed(asked);
+    }
+
+    /// The dial that [`Connections::dial`] asked for ended without a word.
+    pub(crate) fn dial_released(&self) {
+        self.state.probe_released();
+    }
+
+    /// Whether the connections that there are may be dead: the node has stopped answering, and calls should go
+    /// over a new one.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.state.is_suspect()
+    }
+
+    /// Why a call that is to go to it goes there, if it is no probe.
+    pub(super) fn kind(&self) -> Kind {
+        if self.state.health.is_closed() {
+            Kind::Well
+        } else {
+            Kind::Panic
+        }
     }
 
     /// Whether the node is ill: calls do not go to it, but for a probe or in panic.

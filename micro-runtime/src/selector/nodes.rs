@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::node::NodeState;
 use super::pick::Picked;
 use crate::metadata::Metadata;
@@ -13,17 +15,22 @@ use crate::registry::{Node, Service};
 /// The nodes that one call may go to: those that the filters keep, without those put aside and those that the
 /// call has been to. They are numbered from 0, differently for each call.
 pub struct Nodes<'a> {
-    members: &'a [Member],
+    pub(super) members: &'a [Member],
     /// Which of the members are ready; `None` if all are.
-    ready: Option<&'a [u32]>,
+    pub(super) ready: Option<&'a [u32]>,
     /// Places among the ready ones that the call has been to, ascending.
-    been: &'a [usize],
-    turn: &'a AtomicUsize,
+    pub(super) been: &'a [usize],
+    pub(super) turn: &'a AtomicUsize,
+    /// The time, by which loads are read.
+    pub(super) now: u64,
 }
 
 /// A node that a call may go to.
 #[derive(Clone, Copy)]
-pub struct Candidate<'a>(&'a Member);
+pub struct Candidate<'a> {
+    member: &'a Member,
+    now: u64,
+}
 
 /// The call that a node is picked for.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +39,8 @@ pub struct CallInfo<'a> {
     method: &'a str,
     metadata: Option<&'a Metadata>,
     pub(super) tried: Option<&'a Tried>,
+    /// The time, if somebody has just looked at the clock.
+    pub(super) now: Option<Instant>,
 }
 
 /// The nodes that a call has been to; the first four need no memory of their own.
@@ -53,20 +62,6 @@ pub(super) struct Member {
 // ===== impl Nodes =====
 
 impl<'a> Nodes<'a> {
-    pub(super) fn new(
-        members: &'a [Member],
-        ready: Option<&'a [u32]>,
-        been: &'a [usize],
-        turn: &'a AtomicUsize,
-    ) -> Nodes<'a> {
-        Nodes {
-            members,
-            ready,
-            been,
-            turn,
-        }
-    }
-
     /// How many there are; never zero where a strategy is asked.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -84,7 +79,11 @@ impl<'a> Nodes<'a> {
     /// The node with this number; `None` from [`len`](Nodes::len) on.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Candidate<'a>> {
-        self.members.get(self.member(index)?).map(Candidate)
+        let member = self.members.get(self.member(index)?)?;
+        Some(Candidate {
+            member,
+            now: self.now,
+        })
     }
 
     /// All of them, in the order of their numbers.
@@ -126,40 +125,50 @@ impl<'a> Candidate<'a> {
     /// Its id, address and metadata, as the registry has them.
     #[must_use]
     pub fn node(&self) -> &'a Node {
-        &self.0.node
+        &self.member.node
     }
 
     /// The version of the service that it runs.
     #[must_use]
     pub fn version(&self) -> &'a str {
-        &self.0.service.version
+        &self.member.service.version
     }
 
     /// How many calls of this client are under way to it.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.0.state.in_flight()
+        self.member.state.load.in_flight()
     }
 
-    /// How long its successful calls took of late, as a moving average; `None` before the first.
+    /// How long its calls are expected to take, by those of this client: the longest of late, drawn down within
+    /// some ten seconds to what they take now (peak-EWMA). `None` before the first reply.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
-        self.0.state.latency()
+        let nanos = self.member.state.load.latency(self.now)?;
+        Some(Duration::from_nanos(nanos as u64))
+    }
+
+    /// What another call to it would cost, as [`P2c`](super::P2c) compares it: the expected latency times the calls
+    /// that would then be under way. A node that nothing is known of costs next to nothing until a call waits for
+    /// it, and then more than any other; one whose calls fail costs more.
+    #[must_use]
+    pub fn cost(&self) -> f32 {
+        self.member.state.load.cost(self.now)
     }
 
     /// Whether nothing is known against it. The others are offered only when more than half of the nodes are
     /// out of order (panic threshold); a strategy had better prefer those that are well.
     #[must_use]
     pub fn is_well(&self) -> bool {
-        self.0.state.health.is_closed()
+        self.member.state.health.is_closed()
     }
 }
 
 impl fmt::Debug for Candidate<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Candidate")
-            .field("id", &self.0.node.id)
-            .field("address", &self.0.node.address)
+            .field("id", &self.member.node.id)
+            .field("address", &self.member.node.address)
             .field("version", &self.version())
             .field("in_flight", &self.in_flight())
             .field("latency", &self.latency())
@@ -179,6 +188,7 @@ impl<'a> CallInfo<'a> {
             method,
             metadata: None,
             tried: None,
+            now: None,
         }
     }
 
@@ -186,6 +196,12 @@ impl<'a> CallInfo<'a> {
     #[must_use]
     pub fn with_metadata(mut self, metadata: &'a Metadata) -> CallInfo<'a> {
         self.metadata = Some(metadata);
+        self
+    }
+
+    /// The same at a time that the caller has read from the clock just now, which spares another look.
+    pub(crate) fn at(mut self, now: Instant) -> CallInfo<'a> {
+        self.now = Some(now);
         self
     }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,12 +10,14 @@ use super::node::Slot;
 use crate::status::{Code, Status};
 
 /// A node picked for one attempt, which counts as a call under way until this is dropped. Dropped without a
-/// word, the call was given up, which says nothing of the node.
+/// word, the call was given up: the node would have taken longer than that, which is all that it says.
 #[must_use = "dropping it says that the call was given up"]
 pub(crate) struct Picked<C> {
     slot: Arc<Slot<C>>,
     started: Instant,
     kind: Kind,
+    /// It waits for no reply: its latency says nothing.
+    stream: bool,
     reported: bool,
 }
 
@@ -31,19 +32,38 @@ pub(super) enum Kind {
     Probe,
 }
 
-/// How an attempt failed.
+/// How an attempt failed, and what that says of the node.
+///
+/// | | counts towards five in a row | makes dearer | a probe |
+/// |---|---|---|---|
+/// | `Connection` | puts aside at once | | fails |
+/// | `Lost`, `Unavailable` | yes | yes | fails |
+/// | `TimedOut` | yes; puts aside at once if the node is mute | yes | fails |
+/// | `Faulty` | no, ends the row | yes | succeeds |
+/// | `Goodbye` | no | no | fails |
+/// | `Answered` | no, ends the row | no | succeeds |
+///
+/// RESOURCE_EXHAUSTED is `Faulty`: a node that refuses what is too much for it gets less by being dearer, where
+/// putting it aside would put its load on the others, and many services use the code for the quotas of their users.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum Failure {
     /// No connection came about: refused, unreachable, timed out. The request has not left. Puts the node
     /// aside at once.
     Connection,
-    /// The connection broke with the call on it. Says nothing yet: a server that stops does so, and whether
-    /// one can connect again decides.
+    /// The connection broke with the call on it.
     Lost,
-    /// No answer came in time.
+    /// No answer came in time, or the node said that it had none in time.
     TimedOut,
-    /// The node answered with an error.
+    /// The node answered UNAVAILABLE, or refused the stream.
+    Unavailable,
+    /// The node answered with a status that commonly speaks of a fault of its own: UNKNOWN, INTERNAL, DATA_LOSS,
+    /// RESOURCE_EXHAUSTED.
+    Faulty,
+    /// The node said goodbye to the connection, and has not processed the call: it stops, and whether one can
+    /// connect again decides.
+    Goodbye,
+    /// The node answered with any other error, which is the application's.
     Answered,
 }
 
@@ -69,15 +89,33 @@ pub(super) struct Numbers {
     pub(super) error: Option<Arc<str>>,
 }
 
+// ===== impl Failure =====
+
+impl Failure {
+    /// What a status that the node has sent says of it.
+    pub(crate) fn answered(code: Code) -> Failure {
+        match code {
+            Code::Unavailable => Failure::Unavailable,
+            Code::DeadlineExceeded => Failure::TimedOut,
+            Code::Unknown | Code::Internal | Code::DataLoss | Code::ResourceExhausted => {
+                Failure::Faulty
+            }
+            _ => Failure::Answered,
+        }
+    }
+}
+
 // ===== impl Picked =====
 
 impl<C> Picked<C> {
     pub(super) fn new(slot: Arc<Slot<C>>, started: Instant, kind: Kind) -> Picked<C> {
-        slot.state().in_flight.fetch_add(1, Ordering::Relaxed);
+        let state = slot.state();
+        state.load.begin(state.clock().nanos_at(started));
         Picked {
             slot,
             started,
             kind,
+            stream: false,
             reported: false,
         }
     }
@@ -92,57 +130,126 @@ impl<C> Picked<C> {
         self.kind == Kind::Probe
     }
 
-    /// The call has a connection. A stream says so at its start, since its end may be far; a unary call need
-    /// not.
+    /// The call was sent only now, after it had waited for a connection: that is no part of its latency.
+    pub(crate) fn sent(&mut self) {
+        self.started = Instant::now();
+    }
+
+    /// The call is a stream that has a connection. It says so at its start, since its end may be far; from now
+    /// on nobody waits for a reply.
     pub(crate) fn connected(&mut self) {
-        if self.kind != Kind::Well {
-            self.kind = Kind::Well;
-            self.slot.state().recovered();
+        if !self.stream {
+            self.stream = true;
+            self.slot.state().load.streams();
         }
+        self.well();
     }
 
     /// The call has succeeded, now.
     pub(crate) fn succeeded(mut self) {
-        self.connected();
         self.reported = true;
+        self.well();
+        let (now, took) = self.time();
         let state = self.slot.state();
-        state.seen_alive();
-        state.seen_latency(self.started.elapsed());
+        state.answered(now);
+        if !self.stream {
+            state.load.succeeded(now, took);
+        }
     }
 
-    /// A later attempt at another node was faster, and this one was given up: it took so long at least.
+    /// A later attempt at another node was faster, and this one was given up. That is as if it had been
+    /// dropped, but that a probe was slow enough to have failed.
     pub(crate) fn overtaken(self) {
         if self.kind == Kind::Probe {
-            return self.failed(Failure::TimedOut);
+            self.failed(Failure::TimedOut);
         }
-        self.slot.state().seen_latency(self.started.elapsed());
+    }
+
+    /// An earlier attempt at another node was faster after all, and this one was given up: it had less time, so
+    /// that nothing can be said of the node, nor that it is silent.
+    pub(crate) fn beaten(mut self) {
+        self.reported = true;
+        let (now, _) = self.time();
+        let state = self.slot.state();
+        state.load.answered(now);
+        if self.kind == Kind::Probe {
+            state.probe_released();
+        }
     }
 
     /// The attempt has failed.
     pub(crate) fn failed(mut self, failure: Failure) {
         self.reported = true;
         let probe = self.kind == Kind::Probe;
+        let (now, took) = self.time();
+        let state = self.slot.state();
         match failure {
-            Failure::Connection => self.slot.state().connection_failed(probe),
-            Failure::Lost | Failure::TimedOut if probe => {
-                self.slot.state().connection_failed(probe);
+            Failure::Connection => state.connection_failed(probe),
+            Failure::Lost | Failure::Unavailable => state.call_failed(now, false, probe),
+            Failure::TimedOut => {
+                // Before anything is changed by which it is told.
+                let mute = state.is_mute(now);
+                if !self.stream {
+                    state.load.took_at_least(now, took);
+                }
+                state.call_failed(now, true, probe);
+                if mute {
+                    state.put_aside(now, true, probe);
+                }
             }
-            Failure::Lost | Failure::TimedOut => {}
+            Failure::Goodbye if probe => state.put_aside(now, false, probe),
+            Failure::Goodbye => {}
+            Failure::Faulty => {
+                self.well();
+                let state = self.slot.state();
+                state.answered(now);
+                state.load.failed(now);
+            }
             Failure::Answered => {
-                self.connected();
-                self.slot.state().seen_alive();
+                self.well();
+                self.slot.state().answered(now);
             }
+        }
+    }
+
+    fn well(&mut self) {
+        if self.kind != Kind::Well {
+            self.kind = Kind::Well;
+            self.slot.state().recovered();
+        }
+    }
+
+    /// The time, and how much of it the call took.
+    fn time(&self) -> (u64, u64) {
+        let clock = self.slot.state().clock();
+        let now = clock.nanos();
+        (now, now.saturating_sub(clock.nanos_at(self.started)))
+    }
+
+    /// The call is over, and nobody has said how.
+    fn given_up(&self) {
+        let state = self.slot.state();
+        let probe = self.kind == Kind::Probe;
+        let (now, took) = self.time();
+        if !self.stream {
+            let mute = state.is_mute(now);
+            state.load.took_at_least(now, took);
+            if mute {
+                return state.put_aside(now, true, probe);
+            }
+        }
+        if probe {
+            state.probe_released();
         }
     }
 }
 
 impl<C> Drop for Picked<C> {
     fn drop(&mut self) {
-        let state = self.slot.state();
-        state.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if self.kind == Kind::Probe && !self.reported {
-            state.probe_released();
+        if !self.reported {
+            self.given_up();
         }
+        self.slot.state().load.end(self.stream);
     }
 }
 

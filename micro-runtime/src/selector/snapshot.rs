@@ -1,11 +1,13 @@
 //! [`Snapshot`]: the nodes of a service at one moment, split into those that calls go to and those put aside.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use super::filter::Filter;
 use super::health::State;
 use super::node::Slot;
-use super::nodes::{Member, Tried};
+use super::nodes::{Member, Nodes, Tried};
+use super::table::Connections;
 
 /// So many tried nodes are left out without memory of their own.
 const BEEN_INLINE: usize = 8;
@@ -71,7 +73,7 @@ impl<C> Snapshot<C> {
             .filter_map(|(member, place)| match member.state.health.state() {
                 State::Closed => None,
                 State::Open(until) => Some((until, place)),
-                State::HalfOpen => Some((u64::MAX, place)),
+                State::HalfOpen | State::Dialling => Some((u64::MAX, place)),
             })
             .collect();
         let most = members.len() / 2;
@@ -82,12 +84,7 @@ impl<C> Snapshot<C> {
         let next_probe = ill.iter().map(|(until, _)| *until).min();
         let mut aside: Box<[u32]> = ill.into_iter().map(|(_, place)| place).collect();
         aside.sort_unstable();
-        let ready = (!aside.is_empty()).then(|| {
-            (0..)
-                .take(members.len())
-                .filter(|place| aside.binary_search(place).is_err())
-                .collect()
-        });
+        let ready = (!aside.is_empty()).then(|| all_but(members.len(), &aside));
         Snapshot {
             members,
             slots,
@@ -102,12 +99,28 @@ impl<C> Snapshot<C> {
         &self.members
     }
 
-    pub(super) fn ready(&self) -> Option<&[u32]> {
-        self.ready.as_deref()
+    /// What a strategy sees of it.
+    pub(super) fn nodes<'a>(
+        &'a self,
+        been: &'a Been,
+        turn: &'a AtomicUsize,
+        now: u64,
+    ) -> Nodes<'a> {
+        Nodes {
+            members: &self.members,
+            ready: self.ready.as_deref(),
+            been: been.places(),
+            turn,
+            now,
+        }
     }
 
     pub(super) fn slot(&self, member: usize) -> Option<&Arc<Slot<C>>> {
         self.slots.get(member)
+    }
+
+    pub(super) fn slots(&self) -> &[Arc<Slot<C>>] {
+        &self.slots
     }
 
     pub(super) fn seen(&self) -> usize {
@@ -124,17 +137,6 @@ impl<C> Snapshot<C> {
 
     pub(super) fn probe_due(&self, now: u64) -> bool {
         self.next_probe <= now
-    }
-
-    /// A node put aside whose time has come, if nobody else has taken it up and the call has not been there.
-    pub(super) fn claim_probe(&self, tried: Option<&Tried>, now: u64) -> Option<&Arc<Slot<C>>> {
-        self.aside
-            .iter()
-            .filter_map(|place| self.slots.get(*place as usize))
-            .find(|slot| {
-                let state = slot.state();
-                !tried.is_some_and(|tried| tried.contains(state.serial)) && state.health.claim(now)
-            })
     }
 
     /// Where the call has been.
@@ -159,6 +161,38 @@ impl<C> Snapshot<C> {
         }
         been
     }
+}
+
+impl<C: Connections> Snapshot<C> {
+    /// A node put aside whose time has come, if nobody else has taken it up and the call has not been there.
+    /// Those that have no connection to be trusted are dialled meanwhile.
+    pub(super) fn claim_probe(&self, tried: Option<&Tried>, now: u64) -> Option<&Arc<Slot<C>>> {
+        self.aside
+            .iter()
+            .filter_map(|place| self.slots.get(*place as usize))
+            .find(|slot| {
+                let state = slot.state();
+                if slot.is_suspect() || !slot.payload().is_connected() {
+                    if state.health.claim_dial(now) {
+                        C::dial(slot);
+                    }
+                    return false;
+                }
+                !tried.is_some_and(|tried| tried.contains(state.serial)) && state.health.claim(now)
+            })
+    }
+}
+
+/// The numbers below `len`, without those of an ascending list.
+fn all_but(len: usize, without: &[u32]) -> Box<[u32]> {
+    let mut all = Vec::with_capacity(len.saturating_sub(without.len()));
+    let mut without = without.iter().copied().peekable();
+    for place in (0..).take(len) {
+        if without.next_if_eq(&place).is_none() {
+            all.push(place);
+        }
+    }
+    all.into()
 }
 
 // ===== impl Been =====

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::balancer::{Balancer, Core};
 use super::filter::Filter;
-use super::node::Clock;
+use super::node::{Clock, Slot};
 use super::strategy::Strategy;
 use crate::registry::DynRegistry;
 use crate::registry::cache::Cache;
@@ -22,8 +22,38 @@ const FILTERS_REMEMBERED: usize = 64;
 /// everything. When the last one and the last balancer are dropped, the look-ups behind them end.
 pub(crate) struct Selector<C>(Arc<Inner<C>>);
 
+/// What a client keeps with each node: its connections.
+pub(crate) trait Connections: Sized + Send + Sync + 'static {
+    /// Whether a call could be sent at once.
+    fn is_connected(&self) -> bool;
+
+    /// Begins to make a connection to a node that is put aside, without waiting. What comes of it is told by
+    /// [`Slot::connected`], [`Slot::connection_failed`] or [`Slot::dial_released`].
+    fn dial(slot: &Arc<Slot<Self>>);
+
+    /// The node has come into use: a connection may be made ahead of the first call. Must not wait.
+    fn ahead(slot: &Arc<Slot<Self>>);
+}
+
+/// Nothing is kept, and nothing is ever in the way.
+impl Connections for () {
+    fn is_connected(&self) -> bool {
+        true
+    }
+
+    fn dial(slot: &Arc<Slot<()>>) {
+        slot.connected();
+    }
+
+    fn ahead(_: &Arc<Slot<()>>) {}
+}
+
+/// Makes the place for what a client keeps with a node.
+pub(super) type Make<C> = Arc<dyn Fn() -> C + Send + Sync>;
+
 struct Inner<C> {
     cache: Cache,
+    make: Make<C>,
     strategy: Arc<dyn Strategy>,
     clock: Clock,
     /// Held for short sections without a wait.
@@ -46,11 +76,26 @@ struct Held<C> {
 
 // ===== impl Selector =====
 
-impl<C: Default + Send + Sync + 'static> Selector<C> {
-    /// A selector over a registry. Spawns nothing and works outside a runtime.
-    pub(crate) fn new(registry: Arc<dyn DynRegistry>, strategy: Arc<dyn Strategy>) -> Selector<C> {
+impl<C: Connections> Selector<C> {
+    /// A selector over a registry. Spawns nothing and works outside a runtime. `make` makes what is kept with
+    /// each node.
+    pub(crate) fn new(
+        registry: Arc<dyn DynRegistry>,
+        strategy: Arc<dyn Strategy>,
+        make: impl Fn() -> C + Send + Sync + 'static,
+    ) -> Selector<C> {
+        Selector::with_cache(Cache::new(registry), strategy, make)
+    }
+
+    /// A selector over what a cache knows.
+    pub(crate) fn with_cache(
+        cache: Cache,
+        strategy: Arc<dyn Strategy>,
+        make: impl Fn() -> C + Send + Sync + 'static,
+    ) -> Selector<C> {
         Selector(Arc::new(Inner {
-            cache: Cache::new(registry),
+            cache,
+            make: Arc::new(make),
             strategy,
             clock: Clock::start(),
             tables: Mutex::new(Tables {
@@ -101,7 +146,10 @@ impl<C: Default + Send + Sync + 'static> Selector<C> {
             addresses, uses, ..
         } = &mut *tables;
         let held = find(addresses, uses, address, |address| {
-            Held::new(Core::of_address(address, self.0.clock), &self.0.strategy)
+            Held::new(
+                Core::of_address(address, self.0.clock, &self.0.make),
+                &self.0.strategy,
+            )
         });
         Arc::clone(&held.plain)
     }
@@ -122,7 +170,13 @@ impl<C: Default + Send + Sync + 'static> Selector<C> {
         let inner = &self.0;
         find(&mut tables.services, &mut tables.uses, name, |name| {
             let entry = inner.cache.entry(name);
-            let core = Core::of_service(name, inner.cache.registry_name(), entry, inner.clock);
+            let core = Core::of_service(
+                name,
+                inner.cache.registry_name(),
+                entry,
+                inner.clock,
+                &inner.make,
+            );
             Held::new(core, &inner.strategy)
         })
     }
@@ -149,7 +203,7 @@ impl<C> fmt::Debug for Selector<C> {
 
 // ===== impl Held =====
 
-impl<C: Default + Send + Sync + 'static> Held<C> {
+impl<C: Connections> Held<C> {
     fn new(core: Arc<Core<C>>, strategy: &Arc<dyn Strategy>) -> Held<C> {
         let plain = core.balancer(Box::default(), Arc::clone(strategy));
         Held {
@@ -168,7 +222,7 @@ impl<C: Default + Send + Sync + 'static> Held<C> {
     }
 }
 
-fn find<'a, C: Default + Send + Sync + 'static>(
+fn find<'a, C: Connections>(
     table: &'a mut HashMap<Arc<str>, Held<C>>,
     uses: &mut u64,
     name: &str,

@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::events;
 use crate::registry::{DynRegistry, Service};
 
-/// The longest wait between two attempts of a registration that the registry refuses; the first is a
-/// thirtieth of it, and each further one twice the last.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// The pause after an attempt that failed: it grows as gRPC's connection back-off does (× 1.6), but no further
+/// than what brings a node back within 3 s of its registry's return.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_FACTOR: f64 = 1.6;
+const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+
+/// How often a registry that fails is complained of.
+const COMPLAINT: Duration = Duration::from_secs(30);
 
 /// How long the registry may take to answer one attempt, or to let the node go: one that hangs must not hold
 /// up a renewal, nor the end of a program.
@@ -88,18 +93,23 @@ impl Plan {
 /// Renews the registration until `stopped` resolves, which its sender's drop does too.
 async fn keep(plan: Plan, first: Result<(), Error>, mut stopped: oneshot::Receiver<()>) {
     let mut backoff = FIRST_BACKOFF;
+    let mut complained: Option<Instant> = None;
     let mut known = first.is_ok();
     let mut last = first;
     loop {
         let wait = match &last {
             Ok(()) => {
                 backoff = FIRST_BACKOFF;
+                complained = None;
                 jittered(plan.interval)
             }
             Err(error) => {
                 let wait = jittered(backoff);
-                backoff = (backoff * 2).min(LONGEST_BACKOFF);
-                events::not_registered(plan.registry.name(), &plan.node_id(), error, wait);
+                backoff = backoff.mul_f64(BACKOFF_FACTOR).min(LONGEST_BACKOFF);
+                if complained.is_none_or(|at| at.elapsed() >= COMPLAINT) {
+                    complained = Some(Instant::now());
+                    events::not_registered(plan.registry.name(), &plan.node_id(), error, wait);
+                }
                 wait
             }
         };
@@ -238,8 +248,13 @@ mod tests {
         for _ in 0..4 {
             registry.0.asked.notified().await;
         }
-        // 1 + 2 + 4 seconds, each up to a tenth less.
-        assert!(begun.elapsed() <= Duration::from_secs(7));
+        // 100 + 160 + 256 milliseconds, each up to a tenth less.
+        assert!(begun.elapsed() <= Duration::from_millis(516));
+        for _ in 0..100 {
+            let begun = tokio::time::Instant::now();
+            registry.0.asked.notified().await;
+            assert!(begun.elapsed() <= LONGEST_BACKOFF);
+        }
         *registry.0.fails.lock().unwrap() = false;
         registry.0.asked.notified().await;
         registration.stop().await;

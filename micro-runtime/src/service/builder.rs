@@ -1,6 +1,7 @@
 //! [`ServiceBuilder`]: what a service can be told in code.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Service;
@@ -99,6 +100,15 @@ impl ServiceBuilder {
         self
     }
 
+    /// A directory in which the client keeps what the registry said of the services it calls, so that it can
+    /// start while the registry is down; default none. One file per service, replaced as a whole, which may be
+    /// shared by processes of one registry. It stands in for a registry that has not answered within 50 ms of the first call,
+    /// or failed, if it is no more than 24 hours old; the registry's own answer takes its place.
+    pub fn registry_snapshot(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.settings.registry_snapshot = Some(directory.into());
+        self
+    }
+
     /// How long a registration holds; default 90 s, zero means without an end.
     pub fn register_ttl(mut self, ttl: Duration) -> Self {
         self.settings.register_ttl = ttl;
@@ -152,6 +162,26 @@ impl ServiceBuilder {
     /// Limits of the client's connections.
     pub fn client_limits(mut self, limits: ClientLimits) -> Self {
         self.client_limits = limits;
+        self
+    }
+
+    /// Speaks TLS, and nothing else, with callers: who this service is, and whom it lets in. Default: plain
+    /// text. Its node's metadata then says `secure=true`, for people: callers have to be told by
+    /// [`client_tls`](ServiceBuilder::client_tls).
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn tls(mut self, tls: crate::transport::ServerTls) -> Self {
+        self.settings.tls.server = Some(tls);
+        self
+    }
+
+    /// Speaks TLS with every node that it calls, whatever the registry says of it: nodes of go-micro do not say
+    /// whether they speak TLS, and who wrote to the registry must not decide whether calls are encrypted.
+    /// Default: plain text.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn client_tls(mut self, tls: crate::transport::ClientTls) -> Self {
+        self.settings.tls.client = Some(tls);
         self
     }
 

@@ -21,8 +21,11 @@ use crate::client::{Client, Dial};
 use crate::error::Error;
 use crate::exchange::{BoxFuture, Broken, Connection, Why};
 use crate::registry::AnyRegistry;
+use crate::registry::cache::Cache;
 use crate::selector::{P2c, Random, RoundRobin};
 use crate::server::Server;
+#[cfg(feature = "tls")]
+use crate::transport::ClientTls;
 use crate::transport::{self, Address, ClientLimits, ServerLimits};
 
 pub use builder::ServiceBuilder;
@@ -50,6 +53,8 @@ struct Inner {
     listen: Address,
     node_id: String,
     register_interval: Duration,
+    #[cfg(feature = "tls")]
+    tls: settings::Tls,
     registry: AnyRegistry,
     server: Server,
     client: Client,
@@ -77,6 +82,8 @@ impl Service {
             listen,
             node_id,
             register_interval,
+            #[cfg(feature = "tls")]
+            tls,
         } = builder.settings.resolve()?;
         let server = Server::new(&settings.name, builder.server);
 
@@ -96,13 +103,23 @@ impl Service {
             Strategy::RoundRobin => Arc::new(RoundRobin),
             Strategy::P2c => Arc::new(P2c),
         };
-        let dial = Arc::new(Network(builder.client_limits));
-        let client = Client::new(Arc::clone(registry.object()), strategy, dial, options)?;
+        let dial = Arc::new(Network {
+            limits: builder.client_limits,
+            #[cfg(feature = "tls")]
+            tls: tls.client.clone(),
+        });
+        let mut cache = Cache::new(Arc::clone(registry.object()));
+        if let Some(directory) = &settings.registry_snapshot {
+            cache = cache.with_snapshots(directory);
+        }
+        let client = Client::with_cache(cache, strategy, dial, options)?;
         Ok(Service(Arc::new(Inner {
             settings,
             listen,
             node_id,
             register_interval,
+            #[cfg(feature = "tls")]
+            tls,
             registry,
             server,
             client,
@@ -145,15 +162,25 @@ impl Service {
 }
 
 /// Dials nodes over the network.
-struct Network(ClientLimits);
+struct Network {
+    limits: ClientLimits,
+    #[cfg(feature = "tls")]
+    tls: Option<ClientTls>,
+}
 
 impl Dial for Network {
     fn dial(&self, address: Arc<str>) -> BoxFuture<'static, Result<Connection, Broken>> {
-        let limits = self.0.clone();
+        let limits = self.limits.clone();
+        #[cfg(feature = "tls")]
+        let tls = self.tls.clone();
         Box::pin(async move {
             let address: Address = address.parse().map_err(|error: Error| {
                 Broken::new(Why::Closed).unprocessed().with_detail(error)
             })?;
+            #[cfg(feature = "tls")]
+            if let Some(tls) = &tls {
+                return transport::dial_tls(&address, &limits, tls).await;
+            }
             transport::dial(&address, &limits).await
         })
     }

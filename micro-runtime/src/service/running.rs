@@ -69,6 +69,11 @@ impl Service {
             Some(listener) => Listener::from_std(listener)?,
             None => Listener::bind(&inner.listen).await?,
         };
+        #[cfg(feature = "tls")]
+        let listener = match &inner.tls.server {
+            Some(tls) => listener.with_tls(tls.clone())?,
+            None => listener,
+        };
         let local = listener.local().clone();
         let advertised = inner.advertised(&local)?;
         events::listening(&local);
@@ -144,6 +149,11 @@ impl Service {
             ("transport", "grpc"),
         ] {
             metadata.insert(key.to_owned(), value.to_owned());
+        }
+        // As the nodes of go-micro's HTTP broker say it; nobody there reads it on other nodes.
+        #[cfg(feature = "tls")]
+        if inner.tls.server.is_some() {
+            metadata.insert("secure".to_owned(), "true".to_owned());
         }
         registry::Service {
             name: self.name().to_owned(),

@@ -2,14 +2,18 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::detect::{Spoken, detect};
+use super::seldom::Seldom;
+#[cfg(feature = "tls")]
+use super::tls::{Refused, ServerTls, goodbye_in_plain};
 use super::{Listener, ServerLimits, http2};
 use crate::exchange::{ConnInfo, Drain, DrainState, Io, PeerAddr, Serve};
 
@@ -17,7 +21,7 @@ use crate::exchange::{ConnInfo, Drain, DrainState, Io, PeerAddr, Serve};
 const REST: Duration = Duration::from_millis(100);
 
 /// What a peer that speaks HTTP/1 is told.
-const SORRY: &str = "this port speaks HTTP/2 only (gRPC, without TLS): use a gRPC client, or curl --http2-prior-knowledge\n";
+const SORRY: &str = "this port speaks HTTP/2 only (gRPC, without TLS): use a gRPC client, or curl --http2-prior-knowledge";
 
 /// How long, and for how many bytes, a connection is still listened to after its peer was told so. Closed
 /// with bytes unread, TCP would take the answer back.
@@ -28,8 +32,14 @@ const LINGER_BYTES: u64 = 64 * 1024;
 /// end by themselves, each holding the drain until it is over.
 ///
 /// What a connection speaks shows in its first bytes, which must come within
-/// [`ServerLimits::detect_timeout`]: HTTP/2 is served; HTTP/1 is answered with 505 and one line of text;
-/// anything else is closed without a word. Nothing that a peer or the system does ends the loop.
+/// [`ServerLimits::detect_timeout`]: HTTP/2 is served; HTTP/1 is answered with 505 and one line of text, TLS
+/// with 400 and one; anything else is closed without a word.
+///
+/// A listener with TLS answers handshakes first. What is spoken above TLS is what the client asked for (ALPN);
+/// if it asked for nothing, its first bytes say it, as without TLS. A client that does not speak TLS is told so
+/// in HTTP/2 or HTTP/1, whichever it speaks.
+///
+/// Nothing that a peer or the system does ends the loop.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -45,11 +55,22 @@ pub async fn accept(
 /// Where connections come from.
 trait Source {
     fn next(&self) -> impl Future<Output = io::Result<(Io, ConnInfo)>> + Send;
+
+    /// What they speak TLS with.
+    #[cfg(feature = "tls")]
+    fn tls(&self) -> Option<ServerTls> {
+        None
+    }
 }
 
 impl Source for Listener {
     fn next(&self) -> impl Future<Output = io::Result<(Io, ConnInfo)>> + Send {
         self.accept()
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls(&self) -> Option<ServerTls> {
+        self.tls.clone()
     }
 }
 
@@ -59,6 +80,15 @@ async fn accept_from(
     app: Arc<dyn Serve>,
     mut drain: Drain,
 ) {
+    let door = Arc::new(Door {
+        #[cfg(feature = "tls")]
+        tls: source.tls(),
+        #[cfg(feature = "tls")]
+        handshakes: Semaphore::new(limits.max_handshakes),
+    });
+    // Ends with the loop.
+    let mut beside = JoinSet::new();
+    door.keep(&mut beside);
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let mut full = false;
     loop {
@@ -80,8 +110,9 @@ async fn accept_from(
                 };
                 full = false;
                 let (limits, app, drain) = (Arc::clone(&limits), Arc::clone(&app), drain.clone());
+                let door = Arc::clone(&door);
                 tokio::spawn(async move {
-                    serve(io, info, &limits, app, drain).await;
+                    door.enter(io, info, &limits, app, drain).await;
                     drop(place);
                 });
             }
@@ -96,6 +127,126 @@ async fn accept_from(
                 }
             }
         }
+    }
+}
+
+/// What the connections of a listener come through.
+struct Door {
+    #[cfg(feature = "tls")]
+    tls: Option<ServerTls>,
+    /// Places for those who are in the middle of a handshake.
+    #[cfg(feature = "tls")]
+    handshakes: Semaphore,
+}
+
+#[cfg(not(feature = "tls"))]
+impl Door {
+    fn keep(&self, _: &mut JoinSet<()>) {}
+
+    async fn enter(
+        &self,
+        io: Io,
+        info: ConnInfo,
+        limits: &ServerLimits,
+        app: Arc<dyn Serve>,
+        drain: Drain,
+    ) {
+        serve(io, info, limits, app, drain).await;
+    }
+}
+
+#[cfg(feature = "tls")]
+impl Door {
+    /// Spawns what runs beside the connections.
+    fn keep(&self, beside: &mut JoinSet<()>) {
+        if let Some(tls) = &self.tls {
+            beside.spawn(tls.clone().watch());
+        }
+    }
+
+    async fn enter(
+        &self,
+        io: Io,
+        mut info: ConnInfo,
+        limits: &ServerLimits,
+        app: Arc<dyn Serve>,
+        mut drain: Drain,
+    ) {
+        let Some(tls) = &self.tls else {
+            return serve(io, info, limits, app, drain).await;
+        };
+        let handshake = timeout(limits.handshake_timeout, tls.accept(io, &self.handshakes));
+        let done = tokio::select! {
+            // Nothing was asked yet: nothing is lost.
+            () = drain.reached(DrainState::Draining) => return,
+            done = handshake => done,
+        };
+        match done {
+            Ok(Ok(secured)) => {
+                info.secure = true;
+                info.identity = secured.identity;
+                match secured.is_http2 {
+                    true => serve_http2(secured.io, info, limits, app, drain).await,
+                    false => serve(secured.io, info, limits, app, drain).await,
+                }
+            }
+            Ok(Err(Refused::Plain(io))) => refuse_plain(io, &info.peer, limits).await,
+            Ok(Err(Refused::Failed { why, io })) => {
+                static SELDOM: LazyLock<Seldom> = LazyLock::new(Seldom::new);
+                warn(&SELDOM, &info.peer, "the TLS handshake failed", &why);
+                // What the client still sends is read, so that it reads why it is refused before it finds the
+                // connection reset.
+                if let Some(io) = io {
+                    let _ = timeout(LINGER, end(io)).await;
+                }
+            }
+            Err(_) => turned_away(&info.peer, "its TLS handshake took too long"),
+        }
+    }
+}
+
+/// What is said of clients that speak plain text where TLS is spoken, and the other way round.
+#[cfg(feature = "tls")]
+const USE_TLS: &str = "this port speaks TLS, and was dialled without it: use TLS";
+const NO_TLS: &str =
+    "this port does not speak TLS: dial it without TLS, or give this server a certificate";
+
+/// Answers a client that does not speak TLS on a port that does.
+#[cfg(feature = "tls")]
+async fn refuse_plain(mut io: Io, peer: &PeerAddr, limits: &ServerLimits) {
+    static SELDOM: LazyLock<Seldom> = LazyLock::new(Seldom::new);
+    let spoken = match timeout(limits.detect_timeout, detect(&mut io)).await {
+        Ok(Ok((spoken, _))) => spoken,
+        Ok(Err(_)) => return turned_away(peer, "it broke"),
+        Err(_) => return turned_away(peer, "it did not begin in time"),
+    };
+    let what = "a client speaks plain text on a port with TLS";
+    let refusal = async {
+        match spoken {
+            Spoken::Http2 => {
+                warn(&SELDOM, peer, what, "HTTP/2");
+                goodbye_in_plain(&mut io, USE_TLS).await?;
+                end(io).await
+            }
+            Spoken::Http1 => {
+                warn(&SELDOM, peer, what, "HTTP/1");
+                refuse(io, "400 Bad Request", USE_TLS).await
+            }
+            Spoken::Tls | Spoken::Unknown => {
+                turned_away(peer, "it speaks neither TLS nor HTTP");
+                Ok(())
+            }
+        }
+    };
+    // Whether the peer hears it is the peer's matter.
+    let _ = timeout(LINGER, refusal).await;
+}
+
+/// Logs what peers can cause: a warning now and then, the rest for those who look for it.
+fn warn(seldom: &Seldom, peer: &PeerAddr, what: &'static str, why: &str) {
+    match seldom.pass() {
+        Some(held_back) => tracing::warn!(%peer, why, since_last = held_back, "{what}"),
+        None => tracing::debug!(%peer, why, "{what}"),
     }
 }
 
@@ -125,14 +276,20 @@ pub async fn serve(
     };
     match detected {
         Ok(Ok((Spoken::Http2, ahead))) => {
-            let peer = info.peer.clone();
-            let closed = http2::serve(io.with_ahead(ahead), info, limits, app, drain).await;
-            tracing::debug!(%peer, ?closed, "a connection ended");
+            serve_http2(io.with_ahead(ahead), info, limits, app, drain).await;
         }
         Ok(Ok((Spoken::Http1, _))) => {
             turned_away(&info.peer, "it speaks HTTP/1");
             // Whether the peer hears it is the peer's matter.
-            let _ = timeout(LINGER, refuse(&mut io)).await;
+            let refusal = refuse(io, "505 HTTP Version Not Supported", SORRY);
+            let _ = timeout(LINGER, refusal).await;
+        }
+        Ok(Ok((Spoken::Tls, _))) => {
+            static SELDOM: LazyLock<Seldom> = LazyLock::new(Seldom::new);
+            let what = "a client speaks TLS on a port without it";
+            warn(&SELDOM, &info.peer, what, "TLS");
+            // In plain text: a TLS client that reads it says that this is no TLS.
+            let _ = timeout(LINGER, refuse(io, "400 Bad Request", NO_TLS)).await;
         }
         Ok(Ok((Spoken::Unknown, _))) => turned_away(&info.peer, "it speaks no HTTP"),
         Ok(Err(_)) => turned_away(&info.peer, "it broke"),
@@ -144,13 +301,30 @@ fn turned_away(peer: &PeerAddr, why: &'static str) {
     tracing::debug!(%peer, why, "a connection was turned away");
 }
 
+async fn serve_http2(
+    io: Io,
+    info: ConnInfo,
+    limits: &ServerLimits,
+    app: Arc<dyn Serve>,
+    drain: Drain,
+) {
+    let peer = info.peer.clone();
+    let closed = http2::serve(io, info, limits, app, drain).await;
+    tracing::debug!(%peer, ?closed, "a connection ended");
+}
+
 /// Answers a request of HTTP/1.
-async fn refuse(io: &mut Io) -> io::Result<()> {
+async fn refuse(mut io: Io, status: &str, text: &str) -> io::Result<()> {
     let head = format!(
-        "HTTP/1.1 505 HTTP Version Not Supported\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{SORRY}",
-        SORRY.len()
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{text}\n",
+        text.len() + 1
     );
     io.write_all(head.as_bytes()).await?;
+    end(io).await
+}
+
+/// Ends a connection so that the peer can read what it was told.
+async fn end(mut io: Io) -> io::Result<()> {
     io.shutdown().await?;
     tokio::io::copy(&mut io.take(LINGER_BYTES), &mut tokio::io::sink()).await?;
     Ok(())

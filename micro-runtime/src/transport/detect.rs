@@ -12,12 +12,18 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The longest request line that is waited for.
 const LONGEST: usize = 16 * 1024;
 
+/// How a TLS client begins: a record of its handshake, of protocol version 3 and something (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 0x16;
+const TLS: u8 = 3;
+
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spoken {
     Http2,
     /// HTTP/1.0 or 1.1: a whole request line was read.
     Http1,
+    /// TLS: a handshake record began.
+    Tls,
     Unknown,
 }
 
@@ -40,6 +46,13 @@ fn classify(read: &[u8]) -> ControlFlow<Spoken> {
     }
     if PREFACE.starts_with(read) {
         return ControlFlow::Continue(());
+    }
+    if let [HANDSHAKE, rest @ ..] = read {
+        return match rest {
+            [] => ControlFlow::Continue(()),
+            [TLS, ..] => ControlFlow::Break(Spoken::Tls),
+            [_, ..] => ControlFlow::Break(Spoken::Unknown),
+        };
     }
     let Some(end) = read.iter().position(|&byte| byte == b'\n') else {
         // What can never become a request line is not waited for.
@@ -98,8 +111,10 @@ mod tests {
             (b"GET / a HTTP/1.1\r\n", Spoken::Unknown),
             (b"GET /\x01 HTTP/1.1\r\n", Spoken::Unknown),
             (b"\r\nGET / HTTP/1.1\r\n", Spoken::Unknown),
-            // The first bytes of TLS, and of SSH.
-            (b"\x16\x03\x01\x02", Spoken::Unknown),
+            (b"\x16\x03\x01\x02", Spoken::Tls),
+            (b"\x16\x03", Spoken::Tls),
+            (b"\x16\x02\x01", Spoken::Unknown),
+            // What SSH begins with.
             (b"SSH-2.0-OpenSSH_9.6\r\n", Spoken::Unknown),
             (b"METHODSARENOTTHISLONG", Spoken::Unknown),
         ] {
@@ -116,6 +131,7 @@ mod tests {
             b"GET",
             b"GET /some/pa",
             b"GET / HTTP/1.1\r",
+            b"\x16",
         ] {
             assert_eq!(classify(read), ControlFlow::Continue(()), "{read:?}");
         }

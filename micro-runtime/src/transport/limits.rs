@@ -36,6 +36,10 @@ pub struct ServerLimits {
     pub(crate) turn_budget: Duration,
     pub(crate) detect_timeout: Duration,
     pub(crate) max_connections: usize,
+    #[cfg(feature = "tls")]
+    pub(crate) handshake_timeout: Duration,
+    #[cfg(feature = "tls")]
+    pub(crate) max_handshakes: usize,
 }
 
 /// What a client allows each of its connections.
@@ -47,6 +51,8 @@ pub struct ClientLimits {
     pub(crate) http2: Http2,
     pub(crate) max_concurrent_reset_streams: usize,
     pub(crate) connect_timeout: Duration,
+    pub(crate) keep_alive_interval: Option<Duration>,
+    pub(crate) keep_alive_timeout: Duration,
 }
 
 // ===== impl Http2 =====
@@ -137,6 +143,10 @@ impl ServerLimits {
             turn_budget: Duration::from_micros(200),
             detect_timeout: Duration::from_secs(10),
             max_connections: 10_000,
+            #[cfg(feature = "tls")]
+            handshake_timeout: Duration::from_secs(10),
+            #[cfg(feature = "tls")]
+            max_handshakes: 1000,
         }
     }
 
@@ -205,6 +215,27 @@ impl ServerLimits {
         self
     }
 
+    /// How long a new connection may take for its TLS handshake, the wait for its first byte and for one of
+    /// [`max_handshakes`](ServerLimits::max_handshakes) included. Default: 10 s.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[must_use]
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// TLS handshakes that are answered at once; further clients that have begun theirs wait, in their order.
+    /// Each counts as one of [`max_connections`](ServerLimits::max_connections) too. Default: 1,000, at
+    /// least 1.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    #[must_use]
+    pub fn max_handshakes(mut self, handshakes: usize) -> Self {
+        self.max_handshakes = handshakes.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self
+    }
+
     http2_setters!();
 }
 
@@ -224,6 +255,8 @@ impl ClientLimits {
             http2: Http2::new(1000),
             max_concurrent_reset_streams: 4096,
             connect_timeout: Duration::from_secs(5),
+            keep_alive_interval: None,
+            keep_alive_timeout: Duration::from_secs(20),
         }
     }
 
@@ -239,6 +272,17 @@ impl ClientLimits {
     #[must_use]
     pub fn max_concurrent_reset_streams(mut self, streams: usize) -> Self {
         self.max_concurrent_reset_streams = streams;
+        self
+    }
+
+    /// After how long without a byte from the server, while calls are under way, it is asked for a sign of life
+    /// (PING), and how long it may take to give one before the connection is cut and its calls fail. Default:
+    /// it is never asked (and the 20 s of the system's own signs of life count); servers of gRPC close the
+    /// connection of a client that asks more often than every five minutes, unless they are told otherwise.
+    #[must_use]
+    pub fn keep_alive(mut self, interval: impl Into<Option<Duration>>, timeout: Duration) -> Self {
+        self.keep_alive_interval = interval.into();
+        self.keep_alive_timeout = timeout;
         self
     }
 

@@ -4,6 +4,8 @@ use std::io;
 
 use tokio::net::TcpListener;
 
+#[cfg(feature = "tls")]
+use super::ServerTls;
 use super::{Address, tcp};
 use crate::exchange::{ConnInfo, Io, PeerAddr};
 use crate::{Error, ErrorKind};
@@ -14,6 +16,8 @@ use crate::{Error, ErrorKind};
 pub struct Listener {
     kind: Kind,
     local: PeerAddr,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<ServerTls>,
 }
 
 #[derive(Debug)]
@@ -43,6 +47,8 @@ impl Listener {
             Address::Unix(path) => super::unix::bind(path).map(|socket| Listener {
                 kind: Kind::Unix(socket),
                 local: PeerAddr::Unix(Some(path.clone())),
+                #[cfg(feature = "tls")]
+                tls: None,
             }),
             #[cfg(not(unix))]
             Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
@@ -75,7 +81,22 @@ impl Listener {
         Ok(Listener {
             local: PeerAddr::Tcp(listener.local_addr()?),
             kind: Kind::Tcp(listener),
+            #[cfg(feature = "tls")]
+            tls: None,
         })
+    }
+
+    /// Speaks TLS on it, whatever kind of socket it is. Reads the files, and blocks meanwhile.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds something else than it should, or a key is not that of its
+    /// certificate.
+    #[cfg(feature = "tls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
+    pub fn with_tls(mut self, tls: ServerTls) -> Result<Listener, Error> {
+        tls.load()?;
+        self.tls = Some(tls);
+        Ok(self)
     }
 
     /// Where it listens, with the port that it got.

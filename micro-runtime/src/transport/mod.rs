@@ -8,6 +8,8 @@
 //! | HTTP/2 | [`http2::serve`] | [`http2::connect`] |
 //! | in-process | [`local::connect`] | the same |
 //!
+//! Beside them, `http1` is a client for the JSON APIs of back-ends: no exchanges, whole answers.
+//!
 //! What a connection may do to this process is bounded by [`ServerLimits`] and [`ClientLimits`].
 
 mod accept;
@@ -15,19 +17,28 @@ mod address;
 mod detect;
 mod dial;
 mod gauge;
+#[cfg(feature = "consul")]
+pub(crate) mod http1;
 pub mod http2;
 mod limits;
 mod listener;
 pub mod local;
+mod seldom;
 mod tcp;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(unix)]
 mod unix;
 
 pub use accept::{accept, serve};
 pub use address::Address;
 pub use dial::dial;
+#[cfg(feature = "tls")]
+pub use dial::dial_tls;
 pub use limits::{ClientLimits, ServerLimits};
 pub use listener::Listener;
+#[cfg(feature = "tls")]
+pub use tls::{ClientTls, ServerTls};
 
 use crate::exchange::Broken;
 

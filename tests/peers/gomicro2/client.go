@@ -16,7 +16,6 @@ import (
 	"github.com/micro/go-micro/v2/errors"
 	"github.com/micro/go-micro/v2/metadata"
 	"github.com/micro/go-micro/v2/registry"
-	"github.com/micro/go-micro/v2/registry/mdns"
 	"google.golang.org/grpc/status"
 
 	"peers/common"
@@ -35,7 +34,7 @@ type caller struct {
 }
 
 func newCaller(args *common.Args) *caller {
-	reg := mdns.NewRegistry()
+	reg := registryOf(args)
 	options := []client.Option{}
 	if contentType := args.Get("content-type", ""); contentType != "" {
 		options = append(options, client.ContentType(contentType))

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/micro/go-micro/v2/registry"
-	"github.com/micro/go-micro/v2/registry/mdns"
 
 	"peers/common"
 )
@@ -47,11 +46,11 @@ func watch(args *common.Args) {
 	if name := args.Get("name", ""); name != "" {
 		options = append(options, registry.WatchService(name))
 	}
-	watcher, err := mdns.NewRegistry().Watch(options...)
+	watcher, err := registryOf(args).Watch(options...)
 	if err != nil {
 		common.Fatal("no watcher: %v", err)
 	}
-	common.AwaitMulticast(5 * time.Second)
+	common.AwaitWatch(args)
 	common.Line("READY")
 
 	stop := make(chan os.Signal, 1)

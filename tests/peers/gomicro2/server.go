@@ -10,7 +10,6 @@ import (
 	"github.com/micro/go-micro/v2"
 	"github.com/micro/go-micro/v2/errors"
 	"github.com/micro/go-micro/v2/metadata"
-	"github.com/micro/go-micro/v2/registry/mdns"
 	"github.com/micro/go-micro/v2/server"
 	"github.com/micro/go-micro/v2/server/grpc"
 
@@ -28,7 +27,7 @@ func serve(args *common.Args) {
 	}
 	service := micro.NewService(
 		micro.Server(grpc.NewServer(options...)),
-		micro.Registry(mdns.NewRegistry()),
+		micro.Registry(registryOf(args)),
 		micro.Name(args.Need("name")),
 		micro.Version(args.Get("version", "latest")),
 		micro.Address(args.Get("address", "127.0.0.1:0")),
@@ -44,6 +43,7 @@ func serve(args *common.Args) {
 	if err := service.Run(); err != nil {
 		common.Fatal("the service ended: %v", err)
 	}
+	common.AwaitFarewell(args)
 	common.Line("STOPPED")
 }
 

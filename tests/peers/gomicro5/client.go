@@ -34,7 +34,7 @@ type caller struct {
 }
 
 func newCaller(args *common.Args) *caller {
-	reg := registry.NewMDNSRegistry()
+	reg := registryOf(args)
 	options := []client.Option{}
 	if contentType := args.Get("content-type", ""); contentType != "" {
 		options = append(options, client.ContentType(contentType))

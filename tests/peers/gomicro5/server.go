@@ -10,7 +10,6 @@ import (
 	"go-micro.dev/v5"
 	"go-micro.dev/v5/errors"
 	"go-micro.dev/v5/metadata"
-	"go-micro.dev/v5/registry"
 	"go-micro.dev/v5/server"
 	"go-micro.dev/v5/server/grpc"
 
@@ -28,7 +27,7 @@ func serve(args *common.Args) {
 	}
 	service := micro.NewService(
 		micro.Server(grpc.NewServer(options...)),
-		micro.Registry(registry.NewMDNSRegistry()),
+		micro.Registry(registryOf(args)),
 		micro.Name(args.Need("name")),
 		micro.Version(args.Get("version", "latest")),
 		micro.Address(args.Get("address", "127.0.0.1:0")),
@@ -44,6 +43,7 @@ func serve(args *common.Args) {
 	if err := service.Run(); err != nil {
 		common.Fatal("the service ended: %v", err)
 	}
+	common.AwaitFarewell(args)
 	common.Line("STOPPED")
 }
 

@@ -6,8 +6,8 @@ use micro_runtime::registry::{Action, Mdns, Registry as _};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::programs::Program;
 use crate::report::{Report, holds, same};
+use micro_tests::go::Program;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

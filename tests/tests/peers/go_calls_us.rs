@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::programs::Program;
 use crate::report::{Report, holds, same};
+use micro_tests::go::Program;
 
 /// What an answer must be.
 type Check = fn(&Value) -> Result<(), String>;

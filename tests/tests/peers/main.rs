@@ -2,7 +2,6 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `programs.rs` | starting the Go programs, reading their lines |
 //! | `go_calls_us.rs` | their clients against our service |
 //! | `we_call_go.rs` | our client against their services |
 //! | `discovery.rs` | list, get and watch over mDNS, both ways |
@@ -13,7 +12,6 @@
 
 mod discovery;
 mod go_calls_us;
-mod programs;
 mod report;
 mod we_call_go;
 
@@ -21,9 +19,9 @@ use std::process::ExitCode;
 
 use micro_runtime::registry::Mdns;
 use micro_runtime::{Error, Service};
+use micro_tests::go::Program;
 use micro_tests::peer::{self, Peer};
 
-use programs::Program;
 use report::Report;
 
 /// A service of ours, served and registered.

@@ -7,8 +7,8 @@ use micro_runtime::{Client, Code, Result, Status};
 use micro_tests::peer::v1::{Fault, PeerService, Req, Rsp, new_peer_service};
 use micro_tests::peer::{echo, full_request};
 
-use crate::programs::Program;
 use crate::report::{Report, holds, same};
+use micro_tests::go::Program;
 
 fn text(status: &Status) -> String {
     format!("{status:?}")

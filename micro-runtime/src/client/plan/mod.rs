@@ -158,7 +158,8 @@ impl Plan {
         first: Option<Bytes>,
         end: bool,
     ) -> Result<Opened, (Box<Plan>, Option<Bytes>)> {
-        let Ok(picked) = self.pick() else {
+        // No time has passed: the clock need not be asked again.
+        let Ok(picked) = self.pick(Some(self.limit.started())) else {
             return Err((Box::new(self), first));
         };
         let slot = picked.slot();
@@ -192,7 +193,7 @@ impl Plan {
             if let Some(over) = self.limit.check() {
                 return Err(self.over(over, format_args!("the call was to be opened")));
             }
-            let (picked, patient) = match self.picked.take().map_or_else(|| self.pick(), Ok) {
+            let (picked, patient) = match self.picked.take().map_or_else(|| self.pick(None), Ok) {
                 Ok(picked) => {
                     self.began = Instant::now();
                     (picked, false)
@@ -238,6 +239,8 @@ impl Plan {
                             Err(Status::cancelled(text)),
                         );
                     }
+                    let mut picked = picked;
+                    picked.sent();
                     return Ok(self.opened(picked, out, incoming));
                 }
                 Ok(Ok(Err(failed))) => self.not_connected(picked, &failed, patient),
@@ -262,12 +265,15 @@ impl Plan {
         }
     }
 
-    fn pick(&self) -> Result<Picked<Pool>, NoNode> {
+    fn pick(&self, now: Option<Instant>) -> Result<Picked<Pool>, NoNode> {
         // The path was made of text.
         let path = std::str::from_utf8(&self.path).unwrap_or_default();
         let mut call = CallInfo::new(self.target.name(), path).with_metadata(&self.metadata);
         if self.tried.len() > 0 {
             call = call.with_tried(&self.tried);
+        }
+        if let Some(now) = now {
+            call = call.at(now);
         }
         self.balancer.pick(&call)
     }
@@ -284,9 +290,8 @@ impl Plan {
         )
     }
 
-    fn terms(&self) -> Terms<'_> {
+    fn terms(&self) -> Terms {
         Terms {
-            dial: self.target.dial(),
             max_connections: self.target.settings().max_connections,
         }
     }
@@ -351,7 +356,6 @@ impl Connecting<'_> {
     async fn run(self) -> Result<(Outgoing, Incoming), NoConnection> {
         let settings = self.target.settings();
         let terms = Terms {
-            dial: self.target.dial(),
             max_connections: settings.max_connections,
         };
         let pool = self.slot.payload();

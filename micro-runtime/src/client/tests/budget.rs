@@ -233,7 +233,9 @@ async fn attempts_are_shown_to_interceptors_and_with_the_reply() {
     let network = Network::default();
     let seen = Count::default();
     answers(&network, "a:1", 14, &seen);
-    network.put("b:1", Site::Refuses);
+    network.serve("b:1", |exchange: Exchange| async move {
+        exchange.reply.reset(reset::REFUSED_STREAM);
+    });
     network.serve("c:1", |exchange: Exchange| async move {
         tokio::time::sleep(Duration::from_millis(30)).await;
         reply(exchange.reply, "c");

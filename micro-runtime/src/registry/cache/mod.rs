@@ -10,10 +10,12 @@
 //! goes to sleep when nobody has used the service for half an hour, and ends when the last handle is dropped.
 
 mod model;
+mod snapshot;
 mod task;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -25,6 +27,7 @@ use tokio::time::Instant;
 use super::{DynRegistry, Node};
 use crate::deadline::Deadline;
 use model::Model;
+use snapshot::Snapshots;
 
 pub(crate) use model::Known;
 
@@ -32,6 +35,7 @@ pub(crate) use model::Known;
 #[derive(Clone)]
 pub(crate) struct Cache {
     registry: Arc<dyn DynRegistry>,
+    snapshots: Option<Snapshots>,
     entries: Arc<Mutex<HashMap<Arc<str>, Weak<Entry>>>>,
 }
 
@@ -51,6 +55,7 @@ struct Task {
 struct Shared {
     name: Arc<str>,
     registry: Arc<dyn DynRegistry>,
+    snapshots: Option<Snapshots>,
     view: ArcSwap<View>,
     /// Only the task uses it; it lies here so that what is known outlives the task.
     model: Mutex<Model>,
@@ -131,8 +136,16 @@ impl Cache {
     pub(crate) fn new(registry: Arc<dyn DynRegistry>) -> Cache {
         Cache {
             registry,
+            snapshots: None,
             entries: Arc::default(),
         }
+    }
+
+    /// Saves what it knows in this directory, and begins with what was saved there where the registry does not
+    /// answer.
+    pub(crate) fn with_snapshots(mut self, directory: impl Into<PathBuf>) -> Cache {
+        self.snapshots = Some(Snapshots::new(directory, self.registry.name()));
+        self
     }
 
     /// The registry's name, for messages.
@@ -148,7 +161,11 @@ impl Cache {
         }
         entries.retain(|_, entry| entry.strong_count() > 0);
         let name: Arc<str> = name.into();
-        let entry = Arc::new(Entry::new(Arc::clone(&name), Arc::clone(&self.registry)));
+        let entry = Arc::new(Entry::new(
+            Arc::clone(&name),
+            Arc::clone(&self.registry),
+            self.snapshots.clone(),
+        ));
         entries.insert(name, Arc::downgrade(&entry));
         entry
     }
@@ -165,11 +182,12 @@ impl fmt::Debug for Cache {
 // ===== impl Entry =====
 
 impl Entry {
-    fn new(name: Arc<str>, registry: Arc<dyn DynRegistry>) -> Entry {
+    fn new(name: Arc<str>, registry: Arc<dyn DynRegistry>, snapshots: Option<Snapshots>) -> Entry {
         Entry {
             shared: Arc::new(Shared {
                 name,
                 registry,
+                snapshots,
                 view: ArcSwap::default(),
                 model: Mutex::default(),
                 progress: watch::Sender::default(),

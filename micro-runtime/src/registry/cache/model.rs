@@ -118,6 +118,26 @@ impl Model {
         changed | (before != self.records.len())
     }
 
+    /// Takes over nodes of former times, beside what is known by now; says whether anything changed. They
+    /// stay as if the registry had named them, until it answers.
+    pub(super) fn restore(&mut self, services: Vec<Service>) -> bool {
+        let mut changed = false;
+        for mut service in services {
+            let nodes = std::mem::take(&mut service.nodes);
+            let version = self.versions.get(&service.version).cloned();
+            let service = version.unwrap_or_else(|| self.version(service).0);
+            for node in nodes {
+                let key = key(&node);
+                let known = self.with_id(&node.id).next().is_some();
+                if !node.address.is_empty() && !known && self.records.len() < MAX_NODES {
+                    changed |= self.put(key, node, &service);
+                }
+            }
+        }
+        self.forget_versions();
+        changed
+    }
+
     /// Takes over an event; says whether anything changed. What an event says left, left.
     pub(super) fn event(&mut self, event: Event) -> bool {
         let Event {

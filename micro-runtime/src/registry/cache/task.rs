@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::{Fate, Shared, Stale, View, lock};
+use super::{Fate, Shared, Stale, View, lock, snapshot};
 use crate::error::{Error, ErrorKind};
 use crate::registry::{Event, Node, Service, Watcher};
 
@@ -56,6 +57,15 @@ const IDLE: Duration = Duration::from_secs(30 * 60);
 /// than this many, and the query is made once more instead.
 const REPLAY_MAX: usize = 1024;
 
+/// How long the registry has for its first answer before the snapshot on disk stands in for it, if there is
+/// one. With the time that reading it takes, a client that starts without a registry answers within 100 ms.
+const SNAPSHOT_AFTER: Duration = Duration::from_millis(50);
+
+/// The least time between two snapshots, and how often one is written that is only to say that nothing has
+/// changed: it may be a day old at most.
+const SNAPSHOT_GAP: Duration = Duration::from_secs(1);
+const SNAPSHOT_RENEWED: Duration = Duration::from_secs(15 * 60);
+
 /// Marks the entry as having a task, until dropped: at the task's end, or with the runtime.
 pub(super) struct Running(Arc<Shared>);
 
@@ -86,8 +96,17 @@ enum Step {
     Opened(Result<Watcher, Error>),
     Event(Option<Result<Event, Error>>),
     Answer(Result<Vec<Service>, Error>),
+    Loaded(Option<Vec<Service>>),
+    Saved,
     Poked,
     Time,
+}
+
+/// What is under way between the task and its snapshot on disk.
+enum Disk {
+    Idle,
+    Loading(JoinHandle<Option<Vec<Service>>>),
+    Saving(JoinHandle<()>),
 }
 
 struct Driver {
@@ -108,6 +127,11 @@ struct Driver {
     published: Instant,
     publish_at: Option<Instant>,
     prune_at: Option<Instant>,
+    disk: Disk,
+    /// When the snapshot stands in for an answer; `None` once there was the one or the other.
+    load_at: Option<Instant>,
+    saved: Option<Instant>,
+    save_at: Option<Instant>,
     last_used: Instant,
     sleep: Pin<Box<Sleep>>,
 }
@@ -134,6 +158,8 @@ impl Driver {
     fn new(shared: Arc<Shared>, poked: mpsc::Receiver<()>) -> Driver {
         let now = Instant::now();
         let watch = Watch::Opening(open(&shared));
+        let unknown = shared.view.load().answered.is_none();
+        let load_at = (unknown && shared.snapshots.is_some()).then(|| now + SNAPSHOT_AFTER);
         Driver {
             shared,
             poked,
@@ -149,6 +175,10 @@ impl Driver {
             published: now,
             publish_at: None,
             prune_at: None,
+            disk: Disk::Idle,
+            load_at,
+            saved: None,
+            save_at: None,
             last_used: now,
             sleep: Box::pin(sleep_until(now)),
         }
@@ -173,11 +203,16 @@ impl Driver {
         }
         self.publish_at.map(&mut until);
         self.prune_at.map(&mut until);
+        if let Disk::Idle = self.disk {
+            self.load_at.map(&mut until);
+            self.save_at.map(&mut until);
+        }
         self.sleep.as_mut().reset(due);
 
         let Driver {
             watch,
             query,
+            disk,
             poked,
             sleep,
             ..
@@ -201,6 +236,20 @@ impl Driver {
                 && let Poll::Ready(answer) = query.as_mut().poll(cx)
             {
                 return Poll::Ready(Step::Answer(answer));
+            }
+            match disk {
+                // What panicked has nothing to say.
+                Disk::Loading(loading) => {
+                    if let Poll::Ready(loaded) = Pin::new(loading).poll(cx) {
+                        return Poll::Ready(Step::Loaded(loaded.unwrap_or_default()));
+                    }
+                }
+                Disk::Saving(saving) => {
+                    if Pin::new(saving).poll(cx).is_ready() {
+                        return Poll::Ready(Step::Saved);
+                    }
+                }
+                Disk::Idle => {}
             }
             // While a query is under way, its answer serves whoever asks.
             if query.is_none()
@@ -248,6 +297,8 @@ impl Driver {
                 self.query_soon(now + jittered(BACKOFF_FIRST));
             }
             Step::Answer(answer) => self.answer(answer, now),
+            Step::Loaded(services) => self.loaded(services, now),
+            Step::Saved => self.disk = Disk::Idle,
             Step::Poked => {
                 let earliest = self.not_before.max(self.query_started + QUERY_GAP);
                 self.next_query = self.next_query.min(earliest.max(now));
@@ -304,6 +355,13 @@ impl Driver {
                     tracing::info!(service = %self.shared.name, registry = self.shared.registry.name(),
                         "The registry answers again");
                 }
+                if self
+                    .saved
+                    .is_none_or(|saved| saved + SNAPSHOT_RENEWED <= now)
+                {
+                    self.save_soon(now);
+                }
+                self.load_at = None;
                 self.publish(nodes, Some(now), None, now);
                 self.shared
                     .progress
@@ -326,6 +384,9 @@ impl Driver {
                     refused: matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported),
                 };
                 let refused = stale.refused;
+                if let Some(load_at) = &mut self.load_at {
+                    *load_at = now;
+                }
                 // Events may have come with their own changes; they are published when due.
                 self.publish(None, old.answered, Some(stale), now);
                 if refused {
@@ -357,6 +418,9 @@ impl Driver {
             }
             self.plan_prune(now);
         }
+        if let Disk::Idle = self.disk {
+            self.disk(now);
+        }
         if self.query.is_none() && self.next_query <= now {
             self.query_started = now;
             self.shared.querying.store(true, Ordering::SeqCst);
@@ -368,6 +432,63 @@ impl Driver {
                     Err(_) => Err(late("a query")),
                 }
             }));
+        }
+    }
+
+    /// Begins to load or to save the snapshot, if it is time.
+    fn disk(&mut self, now: Instant) {
+        let Some(snapshots) = self.shared.snapshots.clone() else {
+            return;
+        };
+        let name = Arc::clone(&self.shared.name);
+        if self.load_at.is_some_and(|at| at <= now) {
+            self.load_at = None;
+            let load = move || match snapshots.load(&name, SystemTime::now()) {
+                Ok(services) => services,
+                Err(error) => {
+                    tracing::warn!(%error, "No snapshot");
+                    None
+                }
+            };
+            self.disk = Disk::Loading(spawn_blocking(load));
+        } else if self.save_at.is_some_and(|at| at <= now) {
+            self.save_at = None;
+            self.saved = Some(now);
+            let services = snapshot::services(&self.shared.view.load().nodes);
+            let save = move || {
+                if let Err(error) = snapshots.save(&name, services, SystemTime::now()) {
+                    tracing::warn!(error = ?error, "The snapshot was not saved");
+                }
+            };
+            self.disk = Disk::Saving(spawn_blocking(save));
+        }
+    }
+
+    /// The snapshot stands in for the registry, unless that has answered meanwhile.
+    fn loaded(&mut self, services: Option<Vec<Service>>, now: Instant) {
+        self.disk = Disk::Idle;
+        let view = self.shared.view.load_full();
+        let Some(mut services) = services.filter(|_| view.answered.is_none()) else {
+            return;
+        };
+        services.retain(|service| service.name == *self.shared.name);
+        let nodes = {
+            let mut model = lock(&self.shared.model);
+            let restored = model.restore(services);
+            restored.then(|| model.nodes())
+        };
+        if let Some(nodes) = nodes {
+            tracing::warn!(service = %self.shared.name, registry = self.shared.registry.name(), nodes = nodes.len(),
+                "The registry does not answer, the snapshot on disk stands in for it");
+            self.publish(Some(nodes), None, view.stale.clone(), now);
+        }
+    }
+
+    /// Plans a snapshot of what the registry has confirmed.
+    fn save_soon(&mut self, now: Instant) {
+        if self.shared.snapshots.is_some() && self.save_at.is_none() {
+            let earliest = self.saved.map_or(now, |saved| saved + SNAPSHOT_GAP);
+            self.save_at = Some(now.max(earliest));
         }
     }
 
@@ -409,6 +530,7 @@ impl Driver {
         now: Instant,
     ) {
         let changed = nodes.is_some();
+        let confirmed = answered.is_some() && stale.is_none();
         let old = self.shared.view.load_full();
         let view = Arc::new(View {
             nodes: nodes.unwrap_or_else(|| old.nodes.clone()),
@@ -419,6 +541,10 @@ impl Driver {
         if changed {
             self.published = now;
             self.publish_at = None;
+            // What the registry has not confirmed is not made younger by saving it again.
+            if confirmed {
+                self.save_soon(now);
+            }
             if let Some(listener) = listener(&self.shared) {
                 listener.changed();
             }

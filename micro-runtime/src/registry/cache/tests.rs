@@ -1,6 +1,7 @@
 //! The cache under a paused clock, over a registry that does what its script says.
 
 mod script;
+mod snapshots;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

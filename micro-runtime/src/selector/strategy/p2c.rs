@@ -3,12 +3,12 @@
 use super::{CallInfo, Nodes, Strategy};
 use crate::selector::Candidate;
 
-/// Power of two choices: of two nodes chosen at random, the one with fewer calls under way. The default.
+/// Power of two choices: of two nodes chosen at random, the one that another call costs less, by its peak-EWMA
+/// latency and the calls under way ([`Candidate::cost`]). The default.
 ///
-/// Nearly as even as asking every node, at the price of asking two, and without the herd that forms when all
-/// clients run to the least busy one (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing";
-/// the default of Finagle, linkerd2-proxy and of Envoy's least-request). A node that is not well counts as
-/// busier than any that is: it would otherwise attract calls by failing them quickly.
+/// Nearly as good as asking every node, at the price of asking two, and without the herd that forms when all
+/// clients run to the best one (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing"); with this
+/// cost it is what Finagle and linkerd2-proxy do. A node that is not well counts as worse than any that is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct P2c;
 
@@ -24,9 +24,9 @@ impl Strategy for P2c {
         if second >= first {
             second += 1;
         }
-        let first_load = load(&nodes.get(first)?);
-        let second_load = load(&nodes.get(second)?);
-        Some(if second_load < first_load {
+        let first_cost = cost(&nodes.get(first)?);
+        let second_cost = cost(&nodes.get(second)?);
+        Some(if second_cost < first_cost {
             second
         } else {
             first
@@ -34,6 +34,6 @@ impl Strategy for P2c {
     }
 }
 
-fn load(node: &Candidate<'_>) -> (bool, u32) {
-    (!node.is_well(), node.in_flight())
+fn cost(node: &Candidate<'_>) -> (bool, f32) {
+    (!node.is_well(), node.cost())
 }

@@ -11,6 +11,7 @@ use crate::registry::cache::Known;
 use crate::registry::{Node, Registry, Service};
 use crate::selector::balancer::{Core, Source};
 use crate::selector::node::Clock;
+use crate::selector::table::Make;
 use crate::selector::{Balancer, Failure, Filter, Picked, Tried, pick};
 
 #[derive(Clone, Debug)]
@@ -57,7 +58,14 @@ async fn holds_what_a_pick_promises(nodes: usize, ops: Vec<Op>) {
         service: Arc::new(Service::default()),
     };
     let known = (0..nodes).map(known).collect();
-    let core: Arc<Core<()>> = Core::new(&"s".into(), "none", Source::Fixed(known), Clock::start());
+    let make: Make<()> = Arc::new(|| ());
+    let core: Arc<Core<()>> = Core::new(
+        &"s".into(),
+        "none",
+        Source::Fixed(known),
+        Clock::start(),
+        &make,
+    );
     core.update();
     let filters: [Box<[Filter]>; 3] = [
         Box::default(),
@@ -131,10 +139,15 @@ async fn holds_what_a_pick_promises(nodes: usize, ops: Vec<Op>) {
                 end(call, how);
             }
             Op::End(..) => {}
-            Op::Connected(n) => all[n % nodes].connected(),
+            Op::Connected(n) => {
+                let slot = &all[n % nodes];
+                slot.connected();
+                // What it is dialled for: the next call is the probe.
+                last_probe.remove(&slot.node().id);
+            }
             Op::Advance(millis) => tokio::time::advance(Duration::from_millis(millis.into())).await,
         }
-        let in_flight: u32 = all.iter().map(|slot| slot.state().in_flight()).sum();
+        let in_flight: u32 = all.iter().map(|slot| slot.state().load.in_flight()).sum();
         assert_eq!(in_flight as usize, calls.len());
     }
 }
@@ -193,7 +206,7 @@ async fn picks_from_many_threads_while_everything_changes() {
     };
     let mut tried = Tried::default();
     for slot in balancer.slots() {
-        assert_eq!(slot.state().in_flight(), 0);
+        assert_eq!(slot.state().load.in_flight(), 0);
         tried.add(&Picked::new(slot, Instant::now(), pick::Kind::Well));
     }
     let nodes = balancer.seen();

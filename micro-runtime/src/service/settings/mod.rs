@@ -10,9 +10,11 @@ mod registry;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -21,6 +23,8 @@ use crate::transport::Address;
 
 pub(crate) use address::{join, split};
 use registry::{Chosen, Request};
+#[cfg(feature = "tls")]
+pub(crate) use tls::Tls;
 use value::Given;
 pub(crate) use value::{Origin, shown};
 
@@ -70,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) register_ttl: Duration,
     /// The time between registrations; zero: only one. Follows the TTL if nothing is said.
     pub(crate) register_interval: Option<Duration>,
+    /// Where the client keeps what the registry said.
+    pub(crate) registry_snapshot: Option<PathBuf>,
     /// The way a node is picked.
     pub(crate) strategy: Strategy,
     /// The time of a unary call; `None`: without an end.
@@ -92,6 +98,11 @@ pub(crate) struct Settings {
     registry: Option<Chosen>,
     /// What environment and flags say of it.
     request: Request,
+    /// The TLS that code has set.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Tls,
+    /// What environment and flags say of it.
+    tls_request: tls::Request,
 }
 
 /// Settings that have been checked and belong together.
@@ -107,6 +118,9 @@ pub(crate) struct Resolved {
     pub(crate) node_id: String,
     /// `settings.register_interval`, or what follows from the TTL.
     pub(crate) register_interval: Duration,
+    /// TLS, with its files read.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Tls,
 }
 
 /// The ways to pick a node that have a name.
@@ -162,6 +176,7 @@ impl Settings {
             metadata: BTreeMap::new(),
             register_ttl: REGISTER_TTL,
             register_interval: None,
+            registry_snapshot: None,
             strategy: Strategy::default(),
             request_timeout: Some(REQUEST_TIMEOUT),
             retries: RETRIES,
@@ -173,6 +188,9 @@ impl Settings {
             ignored: Vec::new(),
             registry: None,
             request: Request::default(),
+            #[cfg(feature = "tls")]
+            tls: Tls::default(),
+            tls_request: tls::Request::default(),
         }
     }
 
@@ -242,6 +260,10 @@ impl Settings {
         let register_interval = self.interval()?;
         let registry =
             registry::resolve(self.registry.as_ref(), &self.request, registry::BUILT_IN)?;
+        #[cfg(not(feature = "tls"))]
+        self.tls_request.check()?;
+        #[cfg(feature = "tls")]
+        let tls = self.tls_request.resolve(&self.tls)?;
         let node_id = format!("{}-{id}", self.name);
         self.id = Some(id);
         Ok(Resolved {
@@ -250,6 +272,8 @@ impl Settings {
             listen,
             node_id,
             register_interval,
+            #[cfg(feature = "tls")]
+            tls,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use super::address;
 use super::value::{Given, Origin, shown};
-use super::{LogLevel, Proxy, RESERVED_METADATA, Settings, Strategy};
+use super::{LogLevel, Proxy, RESERVED_METADATA, Settings, Strategy, tls};
 use crate::error::Error;
 
 /// Puts a value where it belongs.
@@ -48,7 +48,7 @@ const NO_RUNTIME: &str = "services do not start services here";
 const NO_STORE: &str = "there is no store";
 const NO_TRACER: &str = "spans go to the subscriber of the tracing crate";
 const NO_TRANSPORT: &str = "the transport has no servers of its own";
-const NO_UNCHECKED: &str = "certificates are always checked";
+const NO_UNCHECKED: &str = "certificates are checked unless MICRO_TLS_INSECURE says otherwise";
 
 /// All of go-micro's (v2 util `config/cmd`, v6 `cmd`), and where they are read from the environment directly.
 pub(super) const TABLE: &[Entry] = &[
@@ -86,6 +86,11 @@ pub(super) const TABLE: &[Entry] = &[
         "MICRO_REGISTRY_ADDRESS",
         Reads(registry_address),
     ),
+    both(
+        "registry_snapshot",
+        "MICRO_REGISTRY_SNAPSHOT",
+        Reads(registry_snapshot),
+    ),
     both("selector", "MICRO_SELECTOR", Reads(selector)),
     both(
         "client_request_timeout",
@@ -101,6 +106,20 @@ pub(super) const TABLE: &[Entry] = &[
     both("client", "MICRO_CLIENT", Reads(protocol)),
     both("server", "MICRO_SERVER", Reads(protocol)),
     both("transport", "MICRO_TRANSPORT", Reads(transport)),
+    both("tls_cert_file", "MICRO_TLS_CERT_FILE", Reads(tls_cert)),
+    both("tls_key_file", "MICRO_TLS_KEY_FILE", Reads(tls_key)),
+    both(
+        "tls_client_ca_file",
+        "MICRO_TLS_CLIENT_CA_FILE",
+        Reads(tls_client_ca),
+    ),
+    both("tls_ca_file", "MICRO_TLS_CA_FILE", Reads(tls_ca)),
+    both(
+        "tls_server_name",
+        "MICRO_TLS_SERVER_NAME",
+        Reads(tls_server_name),
+    ),
+    variable("MICRO_TLS_INSECURE", Reads(tls_insecure)),
     variable("MICRO_PROXY", Reads(proxy)),
     variable("MICRO_LOG_LEVEL", Reads(log_level)),
     both("client_pool_ttl", "MICRO_CLIENT_POOL_TTL", Nothing(NO_POOL)),
@@ -145,7 +164,6 @@ pub(super) const TABLE: &[Entry] = &[
         "MICRO_PLUGIN",
         Nothing("plugins written in Go cannot be loaded"),
     ),
-    variable("MICRO_TLS_INSECURE", Nothing(NO_UNCHECKED)),
     variable("MICRO_TLS_SECURE", Nothing(NO_UNCHECKED)),
 ];
 
@@ -237,6 +255,14 @@ fn registry_address(settings: &mut Settings, given: &Given<'_>) -> Result<(), Er
     Ok(())
 }
 
+fn registry_snapshot(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    if given.text.is_empty() {
+        return Err(given.expected("a directory"));
+    }
+    settings.registry_snapshot = Some(given.text.into());
+    Ok(())
+}
+
 fn selector(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
     settings.strategy = given.one_of(&[
         ("random", Strategy::Random),
@@ -274,6 +300,37 @@ fn protocol(_: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
 /// `http` is go-micro's default for mucp, and its gRPC servers register `grpc`: both name what is there.
 fn transport(_: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
     given.one_of(&[("grpc", ()), ("http", ())])
+}
+
+fn tls_cert(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    settings.tls_request.certificate = tls::Request::said(given);
+    Ok(())
+}
+
+fn tls_key(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    settings.tls_request.key = tls::Request::said(given);
+    Ok(())
+}
+
+fn tls_client_ca(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    settings.tls_request.client_ca = tls::Request::said(given);
+    Ok(())
+}
+
+fn tls_ca(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    settings.tls_request.ca = tls::Request::said(given);
+    Ok(())
+}
+
+fn tls_server_name(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    check_word(given.text, &given.origin, "a host name or an IP address")?;
+    settings.tls_request.server_name = tls::Request::said(given);
+    Ok(())
+}
+
+fn tls_insecure(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    settings.tls_request.insecure = given.one_of(&[("true", true), ("false", false)])?;
+    Ok(())
 }
 
 fn proxy(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {

@@ -118,6 +118,13 @@ const CASES: &[Case] = &[
         "at least one address",
     ),
     (
+        "MICRO_REGISTRY_SNAPSHOT",
+        |s| format!("{:?}", s.registry_snapshot),
+        &[("/var/lib/a b", "Some(\"/var/lib/a b\")")],
+        &[],
+        "",
+    ),
+    (
         "MICRO_SELECTOR",
         |s| format!("{:?}", s.strategy),
         &[
@@ -175,6 +182,56 @@ const CASES: &[Case] = &[
         &[("grpc", ""), ("http", "")],
         &["memory"],
         "one of grpc, http",
+    ),
+    (
+        "MICRO_TLS_CERT_FILE",
+        |s| {
+            format!(
+                "{:?}",
+                s.tls_request.certificate.as_ref().map(|said| &said.0)
+            )
+        },
+        &[("/etc/a b", "Some(\"/etc/a b\")")],
+        &[],
+        "",
+    ),
+    (
+        "MICRO_TLS_KEY_FILE",
+        |s| format!("{:?}", s.tls_request.key.as_ref().map(|said| &said.0)),
+        &[("/etc/a b", "Some(\"/etc/a b\")")],
+        &[],
+        "",
+    ),
+    (
+        "MICRO_TLS_CLIENT_CA_FILE",
+        |s| format!("{:?}", s.tls_request.client_ca.as_ref().map(|said| &said.0)),
+        &[("/etc/a b", "Some(\"/etc/a b\")")],
+        &[],
+        "",
+    ),
+    (
+        "MICRO_TLS_CA_FILE",
+        |s| format!("{:?}", s.tls_request.ca.as_ref().map(|said| &said.0)),
+        &[("/etc/a b", "Some(\"/etc/a b\")")],
+        &[],
+        "",
+    ),
+    (
+        "MICRO_TLS_SERVER_NAME",
+        |s| {
+            let name = s.tls_request.server_name.as_ref();
+            format!("{:?}", name.map(|said| &said.0))
+        },
+        &[("shop.example", "Some(\"shop.example\")")],
+        &[" ", "a\n"],
+        "a host name or an IP address, not empty",
+    ),
+    (
+        "MICRO_TLS_INSECURE",
+        |s| s.tls_request.insecure.to_string(),
+        &[("true", "true"), ("false", "false")],
+        &["yes", "TRUE", "1"],
+        "one of true, false",
     ),
     (
         "MICRO_PROXY",
@@ -297,7 +354,7 @@ fn what_does_nothing_is_refused_or_noted() {
         }
         assert!(!why.is_empty());
     }
-    assert_eq!(both, [16, 13]);
+    assert_eq!(both, [15, 13]);
 }
 
 #[cfg(unix)]
@@ -500,7 +557,7 @@ fn the_documented_defaults_are_those() {
             checked += 1;
         }
     }
-    assert_eq!(checked, 10);
+    assert_eq!(checked, 11);
 }
 
 proptest::proptest! {

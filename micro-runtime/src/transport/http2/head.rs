@@ -81,8 +81,8 @@ fn fill(mut builder: HeadBuilder, headers: &HeaderMap) -> Head {
     builder.build()
 }
 
-/// A request that goes out; the error says what was wrong with the head.
-pub(super) fn to_request(head: &OutHead) -> Result<Request<()>, String> {
+/// A request that goes out, over TLS if it is `secure`; the error says what was wrong with the head.
+pub(super) fn to_request(head: &OutHead, secure: bool) -> Result<Request<()>, String> {
     let Line::Request {
         verb,
         path,
@@ -102,7 +102,10 @@ pub(super) fn to_request(head: &OutHead) -> Result<Request<()>, String> {
         }
     };
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(match secure {
+        true => Scheme::HTTPS,
+        false => Scheme::HTTP,
+    });
     // A Unix socket has no authority of its own; gRPC sends this name there.
     parts.authority = Some(if authority.is_empty() {
         Authority::from_static("localhost")
@@ -212,7 +215,7 @@ mod tests {
             },
             fields,
         };
-        let (parts, ()) = to_request(&head).unwrap().into_parts();
+        let (parts, ()) = to_request(&head, false).unwrap().into_parts();
         let back = request(&parts);
         assert_eq!(back.verb(), Verb::Post);
         assert_eq!(back.path(), "/a.B/C?q=1");
@@ -257,15 +260,15 @@ mod tests {
             },
             fields: OutFields::default(),
         };
-        assert!(to_request(&head(Verb::Post, "/a", "")).is_ok());
-        assert!(to_request(&head(Verb::Other, "/a", "b")).is_err());
-        assert!(to_request(&head(Verb::Post, "/a b", "b")).is_err());
-        assert!(to_request(&head(Verb::Post, "/a", "b c")).is_err());
+        assert!(to_request(&head(Verb::Post, "/a", ""), true).is_ok());
+        assert!(to_request(&head(Verb::Other, "/a", "b"), false).is_err());
+        assert!(to_request(&head(Verb::Post, "/a b", "b"), false).is_err());
+        assert!(to_request(&head(Verb::Post, "/a", "b c"), false).is_err());
         let reply = OutHead {
             line: Line::Status(200),
             fields: OutFields::default(),
         };
-        assert!(to_request(&reply).is_err());
+        assert!(to_request(&reply, false).is_err());
         assert_eq!(to_response(&head(Verb::Post, "/", "")).status(), 500);
     }
 

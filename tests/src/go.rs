@@ -1,4 +1,6 @@
-//! Starting the Go programs, and reading their lines.
+//! The Go programs of `peers/`: starting them, and reading their lines. `peers/README.md` says what they print.
+//!
+//! `MICRO_PEERS` names the folder with the programs, which `.ci/peers.sh` builds.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -13,13 +15,16 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One of the Go programs.
-pub(crate) struct Program {
+#[derive(Debug)]
+pub struct Program {
     path: PathBuf,
-    pub(crate) name: &'static str,
+    /// What it is called: `gomicro2`, `gomicro5` or `grpcgo`.
+    pub name: &'static str,
 }
 
 /// A program that runs; it is killed when this is dropped.
-pub(crate) struct Process {
+#[derive(Debug)]
+pub struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
@@ -27,7 +32,11 @@ pub(crate) struct Process {
 // ===== impl Program =====
 
 impl Program {
-    pub(crate) fn find(name: &'static str) -> Result<Program, String> {
+    /// The program of this name.
+    ///
+    /// # Errors
+    /// It is not there, as a sentence.
+    pub fn find(name: &'static str) -> Result<Program, String> {
         let folder = std::env::var_os("MICRO_PEERS").ok_or(
             "MICRO_PEERS is not set: it names the folder with the Go programs, which .ci/peers.sh builds",
         )?;
@@ -42,7 +51,11 @@ impl Program {
         }
     }
 
-    pub(crate) fn start(&self, arguments: &[&str]) -> Result<Process, String> {
+    /// Starts it with these arguments.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&self, arguments: &[&str]) -> Result<Process, String> {
         let mut child = Command::new(&self.path)
             .args(arguments)
             .stdin(Stdio::null())
@@ -59,7 +72,10 @@ impl Program {
     }
 
     /// A server, and where it listens.
-    pub(crate) async fn serve(&self, arguments: &[&str]) -> Result<(Process, String), String> {
+    ///
+    /// # Errors
+    /// It ends, or does not say that it is ready within a minute.
+    pub async fn serve(&self, arguments: &[&str]) -> Result<(Process, String), String> {
         let mut process = self.start(&[&["server"], arguments].concat())?;
         let line = process.line().await?;
         let address = line
@@ -69,11 +85,10 @@ impl Program {
     }
 
     /// Runs a client with these cases; what it says of each, in order.
-    pub(crate) async fn client(
-        &self,
-        arguments: &[&str],
-        cases: &[&str],
-    ) -> Result<Vec<Value>, String> {
+    ///
+    /// # Errors
+    /// It ends too early, or says something else.
+    pub async fn client(&self, arguments: &[&str], cases: &[&str]) -> Result<Vec<Value>, String> {
         let list = cases.join(",");
         let mut process = self.start(&[&["client"], arguments, &[&list]].concat())?;
         let mut answers = Vec::new();
@@ -95,7 +110,10 @@ impl Program {
 
 impl Process {
     /// The next line.
-    pub(crate) async fn line(&mut self) -> Result<String, String> {
+    ///
+    /// # Errors
+    /// It ended, or said nothing for a minute.
+    pub async fn line(&mut self) -> Result<String, String> {
         match timeout(PATIENCE, self.lines.next_line()).await {
             Ok(Ok(Some(line))) => Ok(line),
             Ok(Ok(None)) => Err("the program ended before it said what was expected".to_owned()),
@@ -105,13 +123,19 @@ impl Process {
     }
 
     /// The next line, as JSON.
-    pub(crate) async fn json(&mut self) -> Result<Value, String> {
+    ///
+    /// # Errors
+    /// As [`line`](Process::line), or it is no JSON.
+    pub async fn json(&mut self) -> Result<Value, String> {
         let line = self.line().await?;
         serde_json::from_str(&line).map_err(|error| format!("{line:?} is no JSON: {error}"))
     }
 
     /// Waits until it has ended by itself.
-    pub(crate) async fn end(mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// It failed, or did not end within a minute.
+    pub async fn end(mut self) -> Result<(), String> {
         match timeout(PATIENCE, self.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(format!("the program ended with {status}")),
@@ -121,7 +145,10 @@ impl Process {
     }
 
     /// Asks it to end, as an orchestrator does, and waits until it said so.
-    pub(crate) async fn stop(mut self) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// It did not say so, or failed.
+    pub async fn stop(mut self) -> Result<(), String> {
         let pid = self.child.id().ok_or("the program has ended already")?;
         let status = Command::new("kill")
             .arg(pid.to_string())
@@ -136,5 +163,13 @@ impl Process {
             return Err(format!("expected STOPPED, found {line:?}"));
         }
         self.end().await
+    }
+
+    /// Kills it, as a crash does, and waits until it is gone.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub async fn kill9(mut self) -> Result<(), String> {
+        self.child.kill().await.map_err(|error| error.to_string())
     }
 }

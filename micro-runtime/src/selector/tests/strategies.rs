@@ -1,0 +1,138 @@
+//! Which node each strategy picks, and what it sees of them.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn every_strategy_reaches_every_node() {
+    for strategy in ["random", "round_robin", "p2c"] {
+        let (_registry, _selector, balancer) = ready(strategy, &["a", "b", "c", "d"]).await;
+        let shares = shares(&balancer, 4000);
+        for (node, share) in &shares {
+            assert!((850..=1150).contains(share), "{strategy}: {node} {share}");
+        }
+        assert_eq!(shares.len(), 4, "{strategy}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn round_robin_takes_turns_for_each_service_by_itself() {
+    let (registry, selector, balancer) = ready("round_robin", &["a", "b", "c"]).await;
+    let mut other = service(&["x", "y"]);
+    other.name = "other".into();
+    registry.register(&other, TTL).await.unwrap();
+    let others = selector.service("other");
+    others.ready(soon()).await.unwrap();
+    let mut before = Vec::new();
+    for _ in 0..30 {
+        let picked = id(&pick(&balancer));
+        // The last two differ from this one and from each other.
+        before.push(picked);
+        pick(&others).succeeded();
+    }
+    for three in before.windows(3) {
+        assert!(three[0] != three[1] && three[1] != three[2] && three[0] != three[2]);
+    }
+    assert_eq!(shares(&others, 100)["x"], 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p2c_leaves_the_busy_alone() {
+    let (_registry, _selector, balancer) = ready("p2c", &["a", "b", "c", "d"]).await;
+    let busy = slot(&balancer, "a");
+    shares(&balancer, 100);
+    let held: Vec<Picked<()>> = (0..50)
+        .map(|_| Picked::new(Arc::clone(&busy), Instant::now(), pick::Kind::Well))
+        .collect();
+    let shares = shares(&balancer, 1000);
+    assert!(!shares.contains_key("a"), "{shares:?}");
+    // Calls that stay spread evenly: no node has more than two above another.
+    drop(held);
+    let calls: Vec<Picked<()>> = (0..400).map(|_| pick(&balancer)).collect();
+    let mut busy: HashMap<String, i32> = HashMap::new();
+    for call in &calls {
+        *busy.entry(id(call)).or_default() += 1;
+    }
+    let (least, most) = (busy.values().min().unwrap(), busy.values().max().unwrap());
+    assert!(most - least <= 4, "{busy:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_panic_p2c_still_prefers_what_is_well() {
+    let (_registry, _selector, balancer) = ready("p2c", &["a", "b", "c"]).await;
+    fail(&balancer, &["a", "b"]);
+    for _ in 0..100 {
+        let picked = pick(&balancer);
+        assert_eq!(id(&picked), "c");
+        drop(picked);
+    }
+}
+
+struct Declines(Option<usize>);
+
+impl Strategy for Declines {
+    fn pick(&self, nodes: &Nodes<'_>, call: &CallInfo<'_>) -> Option<usize> {
+        assert_eq!((nodes.len(), nodes.is_empty()), (2, false));
+        assert_eq!(
+            (call.service(), call.method()),
+            ("greeter", "/Greeter/Hello")
+        );
+        assert!(call.metadata().is_none());
+        let seen: Vec<&str> = nodes.iter().map(|node| node.node().id.as_str()).collect();
+        assert_eq!(seen, ["a", "b"]);
+        let first = nodes.get(0).unwrap();
+        assert_eq!(
+            (first.version(), first.in_flight(), first.is_well()),
+            ("latest", 0, true)
+        );
+        assert!(first.latency().is_none() && nodes.get(2).is_none());
+        self.0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_that_chooses_nothing_or_nobody_fails_the_attempt() {
+    for answer in [None, Some(2), Some(usize::MAX)] {
+        let registry = Memory::new();
+        registry.register(&service(&["a", "b"]), TTL).await.unwrap();
+        let selector: Selector<()> =
+            Selector::new(Arc::new(registry), Arc::new(Declines(answer)), || ());
+        let balancer = selector.service("greeter");
+        balancer.ready(soon()).await.unwrap();
+        let error = balancer.pick(&call()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("the selector's strategy chose none"),
+            "{error}"
+        );
+        assert!(!error.is_unknown());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn latency_is_of_replies_and_of_what_is_longer_than_a_reply() {
+    let (_registry, _selector, balancer) = ready("p2c", &["a"]).await;
+    let state = Arc::clone(pick(&balancer).slot().state());
+    let call = async |millis, failure: Option<Failure>| {
+        let mut picked = pick(&balancer);
+        // It waits for a connection first.
+        sleep(Duration::from_secs(1)).await;
+        picked.sent();
+        sleep(Duration::from_millis(millis)).await;
+        match failure {
+            None => picked.succeeded(),
+            Some(failure) => picked.failed(failure),
+        }
+        state
+            .load
+            .latency(state.clock().nanos())
+            .map(|nanos| (nanos / 1e6).round())
+    };
+    assert_eq!(call(500, Some(Failure::Answered)).await, None);
+    assert_eq!(call(80, None).await, Some(80.0));
+    assert_eq!(call(70, None).await, Some(70.0));
+    assert_eq!(call(90, None).await, Some(70.0));
+    // Known from now on: a peak counts at once.
+    assert_eq!(call(160, None).await, Some(160.0));
+    assert_eq!(call(1_000, Some(Failure::TimedOut)).await, Some(1_000.0));
+}

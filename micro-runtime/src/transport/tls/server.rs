@@ -1,0 +1,267 @@
+//! [`ServerTls`]: TLS of the side that listens.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
+
+use super::files::{Fingerprint, Identity, Source};
+use super::provider;
+use crate::Error;
+
+/// How often files are looked at while a server listens. Short enough for a certificate that was exchanged
+/// minutes before its end, long enough to cost nothing.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// What the server speaks above TLS, best first.
+const PROTOCOLS: [&[u8]; 1] = [b"h2"];
+
+/// TLS of a server: who it is, and whom it lets in. TLS 1.2 and 1.3.
+///
+/// | | default | set by |
+/// |---|---|---|
+/// | who it is | must be given | [`from_files`](ServerTls::from_files), [`from_pem`](ServerTls::from_pem) |
+/// | whom it lets in | everybody | [`client_ca_file`](ServerTls::client_ca_file), [`client_ca_pem`](ServerTls::client_ca_pem): who has a certificate of these authorities (mTLS) |
+/// | without a certificate | nobody, once authorities are given | [`client_certificate_optional`](ServerTls::client_certificate_optional) |
+///
+/// Files are looked at every ten seconds while a server listens, and at once by [`reload`](ServerTls::reload).
+/// What is new in them applies to connections made from then on; those that are open stay. New files that
+/// cannot be used are logged once, and what was read before stays in use: so the two files of a certificate
+/// and its key may be replaced one after the other.
+///
+/// The protocol above comes from ALPN: a client that asks for `h2` gets HTTP/2, one that asks only for others
+/// is refused, and where a client asks for nothing its first bytes decide, as without TLS.
+///
+/// Cloning it is cheap; clones share what was read.
+///
+/// ```no_run
+/// use micro_runtime::transport::ServerTls;
+/// use micro_runtime::{Error, Service};
+///
+/// # fn example() -> Result<(), Error> {
+/// let tls = ServerTls::from_files("/etc/hello/tls.pem", "/etc/hello/tls.key")
+///     .client_ca_file("/etc/hello/clients.pem");
+/// let service = Service::new("hellooo").tls(tls).build()?;
+/// # drop(service);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "it does nothing until a server is given it"]
+pub struct ServerTls {
+    settings: Arc<Settings>,
+    /// What was made of these settings; each change of them begins anew.
+    made: Arc<Made>,
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    identity: Identity,
+    client_ca: Option<Source>,
+    client_crl: Option<Source>,
+    optional: bool,
+}
+
+#[derive(Default)]
+struct Made {
+    config: ArcSwapOption<ServerConfig>,
+    /// What the files held when they were looked at. Held while they are read, by threads that may block.
+    seen: Mutex<Fingerprint>,
+}
+
+// ===== impl ServerTls =====
+
+impl ServerTls {
+    fn new(identity: Identity) -> ServerTls {
+        ServerTls {
+            settings: Arc::new(Settings {
+                identity,
+                client_ca: None,
+                client_crl: None,
+                optional: false,
+            }),
+            made: Arc::default(),
+        }
+    }
+
+    /// A server with this certificate: a file with it, followed by its chain, and a file with its key (PEM;
+    /// PKCS#8, RSA or EC, without a passphrase). Nothing is read yet.
+    pub fn from_files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> ServerTls {
+        ServerTls::new(Identity {
+            certificate: Source::file(certificate),
+            key: Source::file(key),
+        })
+    }
+
+    /// The same with another certificate.
+    pub(crate) fn with_identity_files(
+        self,
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> ServerTls {
+        let (certificate, key) = (Source::file(certificate), Source::file(key));
+        self.change(|settings| settings.identity = Identity { certificate, key })
+    }
+
+    /// A server with this certificate: it, followed by its chain, and its key (PEM).
+    pub fn from_pem(certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> ServerTls {
+        ServerTls::new(Identity {
+            certificate: Source::pem(certificate),
+            key: Source::pem(key),
+        })
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Settings)) -> ServerTls {
+        change(Arc::make_mut(&mut self.settings));
+        self.made = Arc::default();
+        self
+    }
+
+    /// Lets in only clients with a certificate of an authority in this file (PEM, one or more certificates).
+    /// Handlers find who it is in [`Context::peer_identity`](crate::Context::peer_identity).
+    pub fn client_ca_file(self, path: impl AsRef<Path>) -> ServerTls {
+        self.change(|settings| settings.client_ca = Some(Source::file(path)))
+    }
+
+    /// The same with the authorities' certificates themselves (PEM).
+    pub fn client_ca_pem(self, pem: impl AsRef<[u8]>) -> ServerTls {
+        self.change(|settings| settings.client_ca = Some(Source::pem(pem)))
+    }
+
+    /// Refuses clients whose certificate, or an authority's below the trusted one, is in these lists (PEM).
+    /// Default: none. With a list, every authority in a client's chain must have one, in date. Without
+    /// authorities for clients it has no effect.
+    pub fn client_crl_file(self, path: impl AsRef<Path>) -> ServerTls {
+        self.change(|settings| settings.client_crl = Some(Source::file(path)))
+    }
+
+    /// Lets in clients without a certificate too; one that is shown must still be good. Handlers decide by
+    /// [`Context::peer_identity`](crate::Context::peer_identity). Default: a certificate is required where
+    /// authorities are given.
+    pub fn client_certificate_optional(self) -> ServerTls {
+        self.change(|settings| settings.optional = true)
+    }
+
+    /// Reads the files again, now, and uses what is in them for new connections. Blocks while it reads.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds something else than it should, or a key is not that of its
+    /// certificate. What was read before stays in use.
+    pub fn reload(&self) -> Result<(), Error> {
+        let mut seen = self.seen();
+        // Before they are read: what changes meanwhile is found out with the next look.
+        let now = self.settings.fingerprint();
+        let config = self.settings.load()?;
+        self.made.config.store(Some(Arc::new(config)));
+        *seen = now;
+        Ok(())
+    }
+
+    /// Reads the files if that was not done yet. Blocks while it reads.
+    pub(crate) fn load(&self) -> Result<(), Error> {
+        match self.config() {
+            Some(_) => Ok(()),
+            None => self.reload(),
+        }
+    }
+
+    /// What was read; none before [`load`](ServerTls::load).
+    pub(super) fn config(&self) -> Option<Arc<ServerConfig>> {
+        self.made.config.load_full()
+    }
+
+    /// Looks at the files from time to time, for ever.
+    pub(crate) async fn watch(self) {
+        if !self.settings.sources().any(Source::is_file) {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            let tls = self.clone();
+            // It fails only if it panics, or if the runtime ends.
+            let _ = tokio::task::spawn_blocking(move || tls.look()).await;
+        }
+    }
+
+    fn look(&self) {
+        let mut seen = self.seen();
+        let now = self.settings.fingerprint();
+        if now == *seen {
+            return;
+        }
+        // Also if they cannot be used: that is said once, not every ten seconds.
+        *seen = now;
+        match self.settings.load() {
+            Ok(config) => {
+                self.made.config.store(Some(Arc::new(config)));
+                tracing::info!(identity = ?self.settings.identity, "new TLS files are used for new connections");
+            }
+            Err(error) => tracing::warn!(?error, "new TLS files of the server are not used"),
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Fingerprint> {
+        // A panic while it was held left a whole value behind.
+        let seen = self.made.seen.lock();
+        seen.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls")
+            .field("identity", &self.settings.identity)
+            .field("client_ca", &self.settings.client_ca)
+            .field("client_crl", &self.settings.client_crl)
+            .field("client_certificate_optional", &self.settings.optional)
+            .finish()
+    }
+}
+
+// ===== impl Settings =====
+
+impl Settings {
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        let identity = [&self.identity.certificate, &self.identity.key];
+        let clients = self.client_ca.iter().chain(self.client_crl.iter());
+        identity.into_iter().chain(clients)
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.sources())
+    }
+
+    fn load(&self) -> Result<ServerConfig, Error> {
+        let key = SingleCertAndKey::from(self.identity.load()?);
+        let mut config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Error::config("no version of TLS can be spoken").with_source(error))?
+            .with_client_cert_verifier(self.verifier()?)
+            .with_cert_resolver(Arc::new(key));
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        Ok(config)
+    }
+
+    fn verifier(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let Some(client_ca) = &self.client_ca else {
+            return Ok(WebPkiClientVerifier::no_client_auth());
+        };
+        let roots = client_ca.roots("the authorities of clients")?;
+        let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+        if let Some(crl) = &self.client_crl {
+            builder = builder.with_crls(crl.revocations()?);
+        }
+        if self.optional {
+            builder = builder.allow_unauthenticated();
+        }
+        builder.build().map_err(|error| {
+            Error::config("cannot use the authorities of clients").with_source(error)
+        })
+    }
+}

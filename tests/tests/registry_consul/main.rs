@@ -1,0 +1,1 @@
+//! The registry `consul` against real servers.

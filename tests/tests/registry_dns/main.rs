@@ -1,0 +1,1 @@
+//! The registry `dns` against real servers.

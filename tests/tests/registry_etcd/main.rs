@@ -1,0 +1,1 @@
+//! The registry `etcd` against real servers.

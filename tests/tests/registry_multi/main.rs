@@ -1,0 +1,1 @@
+//! The registry `multi` against real servers.

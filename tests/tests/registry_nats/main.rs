@@ -1,0 +1,1 @@
+//! The registry `nats` against real servers.

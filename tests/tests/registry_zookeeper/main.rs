@@ -1,0 +1,1 @@
+//! The registry `zookeeper` against real servers.
