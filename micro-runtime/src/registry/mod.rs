@@ -13,14 +13,21 @@ mod address;
 pub(crate) mod cache;
 #[cfg(feature = "consul")]
 mod consul;
+pub(crate) mod diff;
+#[cfg(feature = "dns")]
+mod dns;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod fixed;
 #[cfg(any(feature = "nats", feature = "zookeeper"))]
 mod group;
+pub(crate) mod join;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
+mod multi;
+#[cfg(feature = "nats")]
+mod nats;
 mod types;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
@@ -37,12 +44,17 @@ use crate::exchange::BoxFuture;
 
 #[cfg(feature = "consul")]
 pub use consul::Consul;
+#[cfg(feature = "dns")]
+pub use dns::Dns;
 #[cfg(feature = "etcd")]
 pub use etcd::Etcd;
 pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 pub use memory::Memory;
+pub use multi::Multi;
+#[cfg(feature = "nats")]
+pub use nats::Nats;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
 #[cfg(feature = "zookeeper")]

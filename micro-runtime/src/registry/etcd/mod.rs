@@ -62,7 +62,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A member that is silent for so long is asked for a sign of life, and given up if it gives none. etcd takes
 /// offence at less than 5 s (`--grpc-keepalive-min-time`).
 const KEEP_ALIVE: Duration = Duration::from_secs(6);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Calls and watches at once; etcd sets no limit of its own.
 const MAX_STREAMS: u32 = 10_000;

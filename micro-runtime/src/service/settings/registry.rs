@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use super::multi;
 use super::value::{Origin, shown};
 use crate::error::Error;
 #[cfg(feature = "consul")]
@@ -12,6 +13,8 @@ use crate::registry::Consul;
 use crate::registry::Etcd;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
+#[cfg(feature = "nats")]
+use crate::registry::Nats;
 #[cfg(feature = "zookeeper")]
 use crate::registry::ZooKeeper;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
@@ -49,6 +52,12 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         is: |type_id| type_id == TypeId::of::<Consul>(),
         make: |addresses| Ok(Arc::new(Consul::try_new(addresses)?)),
     },
+    #[cfg(feature = "dns")]
+    BuiltIn {
+        name: "dns",
+        is: |type_id| type_id == TypeId::of::<crate::registry::Dns>(),
+        make: |addresses| Ok(Arc::new(crate::registry::Dns::try_new(addresses)?)),
+    },
     #[cfg(feature = "etcd")]
     BuiltIn {
         name: "etcd",
@@ -81,6 +90,17 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
                 shown(&found.join(","))
             ))),
         },
+    },
+    BuiltIn {
+        name: multi::NAME,
+        is: |type_id| type_id == TypeId::of::<crate::registry::Multi>(),
+        make: |addresses| multi::make(addresses, BUILT_IN),
+    },
+    #[cfg(feature = "nats")]
+    BuiltIn {
+        name: "nats",
+        is: |type_id| type_id == TypeId::of::<Nats>(),
+        make: |addresses| Ok(Arc::new(Nats::try_new(addresses)?)),
     },
     #[cfg(feature = "zookeeper")]
     BuiltIn {
@@ -249,7 +269,7 @@ fn by_default(table: &[BuiltIn]) -> Result<&BuiltIn, Error> {
         })
 }
 
-fn names(table: &[BuiltIn]) -> String {
+pub(super) fn names(table: &[BuiltIn]) -> String {
     let names: Vec<_> = table.iter().map(|built_in| built_in.name).collect();
     names.join(", ")
 }

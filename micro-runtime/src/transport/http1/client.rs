@@ -202,6 +202,10 @@ impl Client {
             .await
             .map_err(|error| broken(&error))?;
         let (head, body) = answer.into_parts();
+        let announced = hyper::body::Body::size_hint(&body).lower();
+        if usize::try_from(announced).map_or(true, |announced| announced > max_body) {
+            return Err(Failure::TooLarge(max_body));
+        }
         let body = Limited::new(body, max_body)
             .collect()
             .await

@@ -24,6 +24,8 @@ pub(super) struct Pulse {
     timeout: Duration,
     /// A ping is under way: the timer is that of its answer.
     asked: bool,
+    /// The last half of the interval was silent.
+    silent: bool,
 }
 
 // ===== impl Pulse =====
@@ -42,12 +44,13 @@ impl Pulse {
         Some(Pulse {
             waker: Waker::from(Arc::clone(&signal)),
             signal,
-            sleep: Box::pin(tokio::time::sleep(interval)),
+            sleep: Box::pin(tokio::time::sleep(interval / 2)),
             heard,
             ping: ping?,
             interval,
             timeout: limits.keep_alive_timeout,
             asked: false,
+            silent: false,
         })
     }
 
@@ -65,19 +68,30 @@ impl Pulse {
         let mut cx = Context::from_waker(&waker);
         if self.asked && self.ping.poll_pong(&mut cx).is_ready() {
             self.asked = false;
-            self.sleep.as_mut().reset(Instant::now() + self.interval);
+            self.silent = false;
+            // The answer itself is no reason to put the next question off.
+            self.heard.store(false, Ordering::Relaxed);
+            self.sleep
+                .as_mut()
+                .reset(Instant::now() + self.interval / 2);
         }
         while self.sleep.as_mut().poll(&mut cx).is_ready() {
-            // Anything that came is a sign of life.
-            let heard = self.heard.swap(false, Ordering::Relaxed);
-            if self.asked && !heard {
+            // Anything that came is a sign of life. It is looked for twice an interval, so that an interval of
+            // silence is noticed at most half of one late.
+            let silent = !self.heard.swap(false, Ordering::Relaxed);
+            if self.asked && silent {
                 return Poll::Ready(());
             }
-            self.asked = !heard && busy && self.ping.send_ping(Ping::opaque()).is_ok();
+            self.asked = silent && self.silent && busy;
+            self.silent = silent;
+            if self.asked {
+                // It fails if the one before is still unanswered, whose answer is as good.
+                let _ = self.ping.send_ping(Ping::opaque());
+            }
             let wait = if self.asked {
                 self.timeout
             } else {
-                self.interval
+                self.interval / 2
             };
             self.sleep.as_mut().reset(Instant::now() + wait);
             if self.asked {

@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::exchange::{BoxFuture, Io};
 use crate::transport::http1::{Connect, Origin};
+
+/// How long a test waits for a request, in paused time.
+const PATIENCE: Duration = Duration::from_secs(86_400);
 
 /// What was asked.
 #[derive(Clone, Debug)]
@@ -114,7 +117,8 @@ impl Fake {
             if self.lines(start).len() >= count {
                 return;
             }
-            news.await;
+            let heard = timeout(PATIENCE, news).await;
+            assert!(heard.is_ok(), "no further {start}: {:?}", self.asked());
         }
     }
 

@@ -102,10 +102,27 @@ async fn an_agent_that_forgets_is_told_at_once() {
     fake.hears(PASS, passes + 1).await;
     assert!(back.elapsed() < Duration::from_secs(3));
     assert_eq!(fake.lines(REGISTER).len(), 2);
-    // Somebody takes it out: the wait ends.
-    fake.hears(&format!("{LOOK}?hash="), 3).await;
-    has.store(false, Ordering::SeqCst);
-    fake.hears(REGISTER, 3).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_somebody_else_takes_out_is_back_at_once() {
+    let has = Arc::<AtomicBool>::default();
+    let mut agent = agent(&has);
+    let gone = Arc::clone(&has);
+    let fake = Fake::new(move |asked| {
+        if asked.line.contains("hash=") && gone.swap(false, Ordering::SeqCst) {
+            let unknown = Reply::Say(404, None, "unknown service ID".into());
+            return Reply::Late(Duration::from_secs(20), Box::new(unknown));
+        }
+        agent(asked)
+    });
+    let consul = consul(&fake);
+    consul.register(&greeter(), TTL).await.unwrap();
+    let begun = Instant::now();
+    fake.hears(REGISTER, 4).await;
+    // 20 s and the pause between two looks, each time.
+    let passed = begun.elapsed().as_secs();
+    assert!((60..=66).contains(&passed), "{passed}");
 }
 
 #[tokio::test(start_paused = true)]
