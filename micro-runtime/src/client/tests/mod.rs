@@ -26,6 +26,7 @@ mod hedging;
 mod named;
 mod nodes;
 mod retries;
+mod simulation;
 mod streams;
 
 use std::collections::HashMap;
