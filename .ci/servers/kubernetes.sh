@@ -12,7 +12,7 @@ install_kubernetes() {
   command -v go >/dev/null || fail "no go command found; kube-apiserver needs Go 1.26 or later on PATH"
   need openssl openssl
   need curl curl
-  cd .ci/servers/kubernetes
+  cd .ci/servers/kubernetes || return
   want=$({
     go version
     printf '%s\n' "${flags[@]}"

@@ -27,7 +27,7 @@ server:
   tcp-workers: 1
   background-workers: 1
 database:
-  storage: {dir}/db
+  storage: {dir}
   journal-db-max-size: 16M
   timer-db-max-size: 8M
   kasp-db-max-size: 8M

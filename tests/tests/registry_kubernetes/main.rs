@@ -9,6 +9,7 @@ mod cluster;
 use std::time::{Duration, Instant};
 
 use micro_runtime::registry::{Action, Kubernetes, Node, Registry, Service, Watcher};
+use micro_runtime::service::Running;
 use micro_runtime::{ErrorKind, Service as App};
 use micro_tests::front::{self, v1::new_front_service};
 use tokio::time::{sleep, timeout};
@@ -34,6 +35,18 @@ async fn ids(registry: &Kubernetes, name: &str) -> Vec<String> {
     let services = registry.get(name).await.unwrap();
     let nodes = services.iter().flat_map(|service| &service.nodes);
     nodes.map(|node| node.id.clone()).collect()
+}
+
+/// A node of `fleet` that answers with this text.
+async fn serve(registry: Kubernetes, text: &'static str) -> Running {
+    let app = App::new("fleet")
+        .address("127.0.0.1:0")
+        .registry(registry)
+        .build()
+        .unwrap();
+    let answer = move |_, _| async move { Ok(front::answer(text)) };
+    front::register(app.server(), answer).unwrap();
+    app.start().await.unwrap()
 }
 
 async fn next(watcher: &mut Watcher) -> (Action, String) {
@@ -181,20 +194,7 @@ async fn a_server_that_is_killed_costs_no_call() {
     for pod in ["p1", "p2"] {
         cluster.pod(pod).await;
     }
-    let serve = async |pod: &str, text: &'static str| {
-        let app = App::new("fleet")
-            .address("127.0.0.1:0")
-            .registry(cluster.registry().pod(pod))
-            .build()
-            .unwrap();
-        front::register(
-            app.server(),
-            move |_, _| async move { Ok(front::answer(text)) },
-        )
-        .unwrap();
-        app.start().await.unwrap()
-    };
-    let first = serve("p1", "first").await;
+    let first = serve(cluster.registry().pod("p1"), "first").await;
     let client = App::new("client")
         .registry(cluster.registry())
         .build()
@@ -212,7 +212,7 @@ async fn a_server_that_is_killed_costs_no_call() {
         sleep(Duration::from_millis(10)).await;
     }
     cluster.restart().await;
-    let second = serve("p2", "second").await;
+    let second = serve(cluster.registry().pod("p2"), "second").await;
     let back = Instant::now();
     while call().await != "second" {
         assert!(

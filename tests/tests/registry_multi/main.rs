@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use micro_runtime::Service;
 use micro_runtime::registry::{Consul, Etcd, Multi, Registry};
-use micro_runtime::{Running, Service};
+use micro_runtime::service::Running;
 use micro_tests::front::{self, v1::new_front_service};
 use micro_tests::servers::{Program, Ready, Server, free_ports};
 use tokio::time::sleep;
