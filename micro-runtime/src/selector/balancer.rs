@@ -17,6 +17,7 @@ use super::pick::{Kind, NoNode, Numbers, Picked};
 use super::snapshot::{Been, Snapshot};
 use super::strategy::Strategy;
 use super::table::{Connections, Make};
+use super::weight;
 use crate::deadline::Deadline;
 use crate::registry::cache::{Entry, Fate, Known, Listener};
 use crate::registry::{Node, Service};
@@ -344,6 +345,11 @@ impl<C: Connections> Core<C> {
         });
     }
 
+    /// Takes over what somebody else than a registry says.
+    pub(super) fn replace(&self, nodes: &[Known]) {
+        self.with_state(|state| self.take(state, nodes));
+    }
+
     fn take(&self, state: &mut State<C>, nodes: &[Known]) {
         state.updates += 1;
         state.current.clear();
@@ -353,10 +359,18 @@ impl<C: Connections> Core<C> {
                 .slots
                 .entry(Key(Arc::clone(&known.node)))
                 .or_insert_with(|| self.track(known));
-            tracked.named = state.updates;
             tracked.left = None;
-            tracked.slot.set_node(&known.node);
+            let new = tracked.slot.set_node(&known.node) || tracked.named == 0;
+            let weight = weight::of(&known.node).unwrap_or_else(|text| {
+                if new {
+                    tracing::warn!(service = %self.name, node = %known.node.id, found = text,
+                        "Expected a weight from 0 to 1000000 in the node's metadata; it counts as 1");
+                }
+                weight::ONE
+            });
+            tracked.named = state.updates;
             let member = Member {
+                weight,
                 node: Arc::clone(&known.node),
                 service: Arc::clone(&known.service),
                 state: Arc::clone(tracked.slot.state()),

@@ -245,10 +245,13 @@ impl<C> Slot<C> {
         &self.state
     }
 
-    pub(super) fn set_node(&self, node: &Arc<Node>) {
-        if !Arc::ptr_eq(&self.node.load(), node) {
+    /// Takes over what the registry says; whether that is new.
+    pub(super) fn set_node(&self, node: &Arc<Node>) -> bool {
+        let new = !Arc::ptr_eq(&self.node.load(), node);
+        if new {
             self.node.store(Arc::clone(node));
         }
+        new
     }
 
     /// The node as the registry last described it. Its id and address never change.

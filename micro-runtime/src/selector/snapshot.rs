@@ -8,6 +8,7 @@ use super::health::State;
 use super::node::Slot;
 use super::nodes::{Member, Nodes, Tried};
 use super::table::Connections;
+use super::weight;
 
 /// So many tried nodes are left out without memory of their own.
 const BEEN_INLINE: usize = 8;
@@ -20,6 +21,8 @@ pub(super) struct Snapshot<C> {
     slots: Arc<[Arc<Slot<C>>]>,
     /// Places of those that calls go to; `None` if that is all of them.
     ready: Option<Box<[u32]>>,
+    /// Where each of those ends by its weight; `None` if all have the same.
+    ends: Option<Box<[u64]>>,
     /// Places of those put aside.
     aside: Box<[u32]>,
     /// When the first of them may be probed, on the selector's clock; `u64::MAX` if none waits for it.
@@ -85,7 +88,19 @@ impl<C> Snapshot<C> {
         let mut aside: Box<[u32]> = ill.into_iter().map(|(_, place)| place).collect();
         aside.sort_unstable();
         let ready = (!aside.is_empty()).then(|| all_but(members.len(), &aside));
+        let weights = members.iter().map(|member| member.weight);
+        let ends = match &ready {
+            None => weight::ends(weights),
+            Some(ready) => {
+                let ready: &[u32] = ready;
+                let ready = ready
+                    .iter()
+                    .filter_map(|place| members.get(*place as usize));
+                weight::ends(ready.map(|member| member.weight))
+            }
+        };
         Snapshot {
+            ends,
             members,
             slots,
             ready,
@@ -109,6 +124,7 @@ impl<C> Snapshot<C> {
         Nodes {
             members: &self.members,
             ready: self.ready.as_deref(),
+            ends: self.ends.as_deref(),
             been: been.places(),
             turn,
             now,

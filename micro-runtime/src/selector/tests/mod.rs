@@ -41,6 +41,7 @@ fn by_name(name: &str) -> Arc<dyn Strategy> {
         "p2c" => Arc::new(P2c),
         "random" => Arc::new(Random),
         "round_robin" => Arc::new(RoundRobin),
+        "weighted" => Arc::new(Weighted),
         _ => panic!("{name}"),
     }
 }
