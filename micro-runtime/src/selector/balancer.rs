@@ -69,6 +69,8 @@ pub(super) enum Source {
 
 struct State<C> {
     slots: HashMap<Key, Tracked<C>>,
+    /// What the client keeps with each address.
+    payloads: HashMap<AddressKey, Weak<C>>,
     /// The nodes of the last update, before filters.
     current: Vec<(Member, Arc<Slot<C>>)>,
     balancers: Vec<Weak<Balancer<C>>>,
@@ -84,6 +86,8 @@ struct Tracked<C> {
 
 /// A node is the same as long as its id and its address are.
 struct Key(Arc<Node>);
+
+struct AddressKey(Arc<Node>);
 
 // ===== impl Balancer =====
 
@@ -301,6 +305,7 @@ impl<C: Connections> Core<C> {
             clock,
             state: Mutex::new(State {
                 slots: HashMap::new(),
+                payloads: HashMap::new(),
                 current: Vec::new(),
                 balancers: Vec::new(),
                 updates: 0,
@@ -355,11 +360,16 @@ impl<C: Connections> Core<C> {
         state.current.clear();
         state.current.reserve(nodes.len());
         for known in nodes {
-            let tracked = state
-                .slots
+            let State {
+                slots, payloads, ..
+            } = state;
+            let tracked = slots
                 .entry(Key(Arc::clone(&known.node)))
-                .or_insert_with(|| self.track(known));
-            tracked.left = None;
+                .or_insert_with(|| self.track(known, payloads));
+            if tracked.left.take().is_some() {
+                tracked.slot.payload().renewed();
+                tracked.slot.state().returned();
+            }
             let new = tracked.slot.set_node(&known.node) || tracked.named == 0;
             let weight = weight::of(&known.node).unwrap_or_else(|text| {
                 if new {
@@ -391,11 +401,23 @@ impl<C: Connections> Core<C> {
         });
     }
 
-    fn track(&self, known: &Known) -> Tracked<C> {
+    fn track(&self, known: &Known, payloads: &mut HashMap<AddressKey, Weak<C>>) -> Tracked<C> {
+        let key = AddressKey(Arc::clone(&known.node));
+        let payload = match payloads.get(&key).and_then(Weak::upgrade) {
+            Some(payload) => {
+                payload.renewed();
+                payload
+            }
+            None => {
+                let payload = Arc::new((self.make)());
+                payloads.insert(key, Arc::downgrade(&payload));
+                payload
+            }
+        };
         let owner: Weak<dyn Owner> = self.me.clone();
         let state = Arc::new(NodeState::new(self.clock, Arc::clone(&self.fleet), owner));
         Tracked {
-            slot: Arc::new(Slot::new(state, Arc::clone(&known.node), (self.make)())),
+            slot: Arc::new(Slot::new(state, Arc::clone(&known.node), payload)),
             named: 0,
             left: None,
         }
@@ -481,6 +503,26 @@ impl<C> State<C> {
             self.slots
                 .retain(|_, tracked| tracked.left.is_none_or(|left| left > latest));
         }
+        if self.payloads.len() > 2 * self.slots.len() + DEPARTED_MAX {
+            self.payloads
+                .retain(|_, payload| payload.strong_count() > 0);
+        }
+    }
+}
+
+// ===== impl AddressKey =====
+
+impl PartialEq for AddressKey {
+    fn eq(&self, other: &AddressKey) -> bool {
+        self.0.address == other.0.address
+    }
+}
+
+impl Eq for AddressKey {}
+
+impl Hash for AddressKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.address.hash(state);
     }
 }
 

@@ -31,6 +31,9 @@ pub(crate) trait Connections: Sized + Send + Sync + 'static {
     /// [`Slot::connected`], [`Slot::connection_failed`] or [`Slot::dial_released`].
     fn dial(slot: &Arc<Slot<Self>>);
 
+    /// The registry names the address again, after it did not, or by another node: what failed before says little.
+    fn renewed(&self);
+
     /// The node has come into use: a connection may be made ahead of the first call. Must not wait.
     fn ahead(slot: &Arc<Slot<Self>>);
 }
@@ -44,6 +47,8 @@ impl Connections for () {
     fn dial(slot: &Arc<Slot<()>>) {
         slot.connected();
     }
+
+    fn renewed(&self) {}
 
     fn ahead(_: &Arc<Slot<()>>) {}
 }

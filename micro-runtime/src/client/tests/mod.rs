@@ -23,6 +23,7 @@ mod calls;
 mod faults;
 mod named;
 mod nodes;
+mod pool;
 mod retries;
 mod streams;
 
