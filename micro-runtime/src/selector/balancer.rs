@@ -10,7 +10,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::filter::Filter;
+use super::choice::Choice;
+use super::hash;
 use super::node::{Clock, Fleet, NodeState, Owner, Slot};
 use super::nodes::{CallInfo, Member};
 use super::pick::{Kind, NoNode, Numbers, Picked};
@@ -33,11 +34,13 @@ const DEPARTED_MAX: usize = 64;
 /// larger one most clients never call most nodes; there the first call makes it.
 const AHEAD: usize = 32;
 
-/// Picks nodes of one service, for one set of filters. Any number of calls may pick at once: a pick takes no
+/// Picks nodes of one service, for one choice of them. Any number of calls may pick at once: a pick takes no
 /// lock and allocates nothing, but where it takes up a probe.
 pub(crate) struct Balancer<C> {
     core: Arc<Core<C>>,
-    filters: Box<[Filter]>,
+    choice: Choice,
+    /// Picks among the nodes of the client's own zone, which are asked first.
+    local: Option<Arc<Balancer<C>>>,
     strategy: Arc<dyn Strategy>,
     snapshot: ArcSwap<Snapshot<C>>,
     turn: AtomicUsize,
@@ -52,6 +55,8 @@ pub(super) struct Core<C> {
     source: Source,
     clock: Clock,
     make: Make<C>,
+    /// Tells this client's subsets from those of others.
+    seed: u64,
     fleet: Arc<Fleet>,
     /// Held for short sections without a wait, never by a pick that finds a node that is well.
     state: Mutex<State<C>>,
@@ -104,6 +109,12 @@ impl<C: Connections> Balancer<C> {
         }
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
+        }
+        if let Some(local) = &self.local
+            && local.snapshot.load().takes_call()
+            && let Ok(picked) = local.pick(call)
+        {
+            return Ok(picked);
         }
         let now = call.now.unwrap_or_else(Instant::now);
         let nanos = self.core.clock.nanos_at(now);
@@ -185,8 +196,8 @@ impl<C: Connections> Balancer<C> {
         found.metadata.get(key).cloned()
     }
 
-    pub(super) fn filters(&self) -> &[Filter] {
-        &self.filters
+    pub(super) fn choice(&self) -> &Choice {
+        &self.choice
     }
 
     /// The service's name in the registry, or the address.
@@ -250,7 +261,7 @@ impl<C> fmt::Debug for Balancer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Balancer")
             .field("service", &self.core.name)
-            .field("filters", &self.filters)
+            .field("choice", &self.choice)
             .finish_non_exhaustive()
     }
 }
@@ -298,6 +309,7 @@ impl<C: Connections> Core<C> {
     ) -> Arc<Core<C>> {
         Arc::new_cyclic(|me| Core {
             make: Arc::clone(make),
+            seed: fastrand::u64(..),
             fleet: Arc::default(),
             name: Arc::clone(name),
             registry,
@@ -315,17 +327,21 @@ impl<C: Connections> Core<C> {
         })
     }
 
-    /// A balancer over the nodes that the filters keep.
+    /// A balancer over the nodes that are chosen.
     pub(super) fn balancer(
         self: &Arc<Self>,
-        filters: Box<[Filter]>,
+        choice: Choice,
         strategy: Arc<dyn Strategy>,
     ) -> Arc<Balancer<C>> {
+        let local = choice
+            .within_zone()
+            .map(|choice| self.balancer(choice, Arc::clone(&strategy)));
         self.with_state(|state| {
-            let snapshot = Snapshot::new(&state.current, &filters);
+            let snapshot = Snapshot::new(&state.current, &choice, self.seed);
             let balancer = Arc::new(Balancer {
                 core: Arc::clone(self),
-                filters,
+                choice,
+                local,
                 strategy,
                 snapshot: ArcSwap::from_pointee(snapshot),
                 turn: AtomicUsize::new(fastrand::usize(..)),
@@ -381,6 +397,7 @@ impl<C: Connections> Core<C> {
             tracked.named = state.updates;
             let member = Member {
                 weight,
+                hash: hash::of(known.node.id.as_bytes()),
                 node: Arc::clone(&known.node),
                 service: Arc::clone(&known.service),
                 state: Arc::clone(tracked.slot.state()),
@@ -392,7 +409,7 @@ impl<C: Connections> Core<C> {
             let Some(balancer) = balancer.upgrade() else {
                 return false;
             };
-            let snapshot = Snapshot::new(&state.current, &balancer.filters);
+            let snapshot = Snapshot::new(&state.current, &balancer.choice, self.seed);
             if snapshot.members().len() <= AHEAD && balancer.used.load(Ordering::Relaxed) {
                 snapshot.slots().iter().for_each(C::ahead);
             }

@@ -18,7 +18,9 @@
 //! - **No second visit.** An attempt does not go where the call has been.
 
 mod balancer;
+mod choice;
 mod filter;
+mod hash;
 mod health;
 mod load;
 mod node;
@@ -33,9 +35,10 @@ mod weight;
 pub use filter::Filter;
 pub use nodes::{CallInfo, Candidate, Nodes};
 pub use picker::{Pick, Picker};
-pub use strategy::{P2c, Random, RoundRobin, Strategy, Weighted};
+pub use strategy::{ByKey, P2c, Random, RoundRobin, Strategy, Weighted};
 
 pub(crate) use balancer::Balancer;
+pub(crate) use choice::Choice;
 pub(crate) use node::Slot;
 pub(crate) use nodes::Tried;
 pub(crate) use pick::{Failure, NoNode, Picked};

@@ -62,6 +62,8 @@ pub(super) struct Member {
     pub(super) state: Arc<NodeState>,
     /// In thousandths.
     pub(super) weight: u32,
+    /// Of the node's id.
+    pub(super) hash: u64,
 }
 
 // ===== impl Nodes =====
@@ -205,6 +207,11 @@ impl<'a> Candidate<'a> {
     #[must_use]
     pub fn weight(&self) -> f64 {
         f64::from(self.member.weight) / f64::from(weight::ONE)
+    }
+
+    /// A hash of its id, the same in every client.
+    pub(crate) fn hash(&self) -> u64 {
+        self.member.hash
     }
 
     /// Whether nothing is known against it. The others are offered only when more than half of the nodes are

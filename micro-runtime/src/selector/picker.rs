@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::balancer::{Balancer, Core, Source};
+use super::choice::Choice;
 use super::node::Clock;
 use super::nodes::CallInfo;
 use super::pick::{Failure, Picked};
@@ -52,7 +53,7 @@ impl Picker {
         let make: Make<()> = Arc::new(|| ());
         let source = Source::Fixed(Vec::new());
         let core = Core::new(&"picked".into(), "none", source, Clock::start(), &make);
-        let balancer = core.balancer(Box::default(), Arc::new(strategy));
+        let balancer = core.balancer(Choice::default(), Arc::new(strategy));
         Picker { core, balancer }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::filter::Filter;
+use super::choice::Choice;
 use super::health::State;
 use super::node::Slot;
 use super::nodes::{Member, Nodes, Tried};
@@ -12,6 +12,10 @@ use super::weight;
 
 /// So many tried nodes are left out without memory of their own.
 const BEEN_INLINE: usize = 8;
+
+/// So much more than before may come to the nodes of a zone, when some of them are not well, before calls go
+/// elsewhere (the overprovisioning factor of Envoy's priorities).
+const SPILL: f32 = 1.4;
 
 /// What balancers pick from. It never changes, so that it is read without a lock.
 pub(super) struct Snapshot<C> {
@@ -29,6 +33,8 @@ pub(super) struct Snapshot<C> {
     next_probe: u64,
     /// How many there were before the filters.
     seen: usize,
+    /// The part of the calls that these nodes take, if others could take them too; all from 1 on.
+    takes: f32,
 }
 
 /// Places, among the ready ones, that a call has been to.
@@ -42,16 +48,20 @@ pub(super) struct Been {
 // ===== impl Snapshot =====
 
 impl<C> Snapshot<C> {
-    pub(super) fn new(nodes: &[(Member, Arc<Slot<C>>)], filters: &[Filter]) -> Snapshot<C> {
-        let kept = || {
-            nodes.iter().filter(|(member, _)| {
-                filters
-                    .iter()
-                    .all(|filter| filter.keeps(&member.service, &member.node))
-            })
-        };
-        let members: Arc<[Member]> = kept().map(|(member, _)| member.clone()).collect();
-        let slots = kept().map(|(_, slot)| Arc::clone(slot)).collect();
+    pub(super) fn new(nodes: &[(Member, Arc<Slot<C>>)], choice: &Choice, seed: u64) -> Snapshot<C> {
+        let mut kept: Vec<_> = nodes
+            .iter()
+            .filter(|(member, _)| choice.keeps(member))
+            .collect();
+        let hashes = kept.iter().map(|(member, _)| member.hash);
+        if let Some(places) = choice.subset_of(hashes, seed) {
+            let places = places.iter();
+            kept = places
+                .filter_map(|place| kept.get(*place as usize).copied())
+                .collect();
+        }
+        let members: Arc<[Member]> = kept.iter().map(|(member, _)| member.clone()).collect();
+        let slots = kept.iter().map(|(_, slot)| Arc::clone(slot)).collect();
         Snapshot::split(members, slots, nodes.len())
     }
 
@@ -80,7 +90,8 @@ impl<C> Snapshot<C> {
             })
             .collect();
         let most = members.len() / 2;
-        if ill.len() > most {
+        let panic = ill.len() > most;
+        if panic {
             ill.sort_unstable_by(|a, b| b.cmp(a));
             ill.truncate(most);
         }
@@ -99,7 +110,14 @@ impl<C> Snapshot<C> {
                 weight::ends(ready.map(|member| member.weight))
             }
         };
+        let well = members.len() - aside.len();
         Snapshot {
+            // Below half nobody knows how many are well, and it does not matter.
+            takes: if panic || members.is_empty() {
+                0.0
+            } else {
+                SPILL * well as f32 / members.len() as f32
+            },
             ends,
             members,
             slots,
@@ -141,6 +159,11 @@ impl<C> Snapshot<C> {
 
     pub(super) fn seen(&self) -> usize {
         self.seen
+    }
+
+    /// Whether a call goes to these nodes, if it could go to others too.
+    pub(super) fn takes_call(&self) -> bool {
+        self.takes >= 1.0 || (self.takes > 0.0 && fastrand::f32() < self.takes)
     }
 
     pub(super) fn aside(&self) -> usize {

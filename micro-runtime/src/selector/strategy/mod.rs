@@ -1,5 +1,6 @@
 //! [`Strategy`]: which of the nodes a call goes to.
 
+mod by_key;
 mod p2c;
 mod random;
 mod round_robin;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use super::{CallInfo, Nodes};
 
+pub use by_key::ByKey;
 pub use p2c::P2c;
 pub use random::Random;
 pub use round_robin::RoundRobin;

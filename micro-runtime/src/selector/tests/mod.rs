@@ -1,5 +1,6 @@
 //! The selector over an in-process registry and under a paused clock.
 
+mod choices;
 mod health;
 mod memory;
 mod picking;
