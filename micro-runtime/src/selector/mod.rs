@@ -19,6 +19,7 @@
 
 mod balancer;
 mod choice;
+mod core;
 mod filter;
 mod hash;
 mod health;

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::balancer::{Balancer, Core, Source};
+use super::balancer::Balancer;
 use super::choice::Choice;
+use super::core::{Core, Source};
 use super::node::Clock;
 use super::nodes::CallInfo;
 use super::pick::{Failure, Picked};

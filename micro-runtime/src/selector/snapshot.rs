@@ -37,6 +37,12 @@ pub(super) struct Snapshot<C> {
     takes: f32,
 }
 
+/// The nodes of a service as the registry last named them, before any choice among them, in the same order twice.
+pub(super) struct Everyone<C> {
+    pub(super) members: Arc<[Member]>,
+    pub(super) slots: Arc<[Arc<Slot<C>>]>,
+}
+
 /// Places, among the ready ones, that a call has been to.
 #[derive(Debug, Default)]
 pub(super) struct Been {
@@ -45,24 +51,43 @@ pub(super) struct Been {
     spilled: Vec<usize>,
 }
 
+// ===== impl Everyone =====
+
+impl<C> Default for Everyone<C> {
+    fn default() -> Everyone<C> {
+        Everyone {
+            members: Arc::default(),
+            slots: Arc::default(),
+        }
+    }
+}
+
 // ===== impl Snapshot =====
 
 impl<C> Snapshot<C> {
-    pub(super) fn new(nodes: &[(Member, Arc<Slot<C>>)], choice: &Choice, seed: u64) -> Snapshot<C> {
-        let mut kept: Vec<_> = nodes
+    pub(super) fn new(all: &Everyone<C>, choice: &Choice, seed: u64) -> Snapshot<C> {
+        let seen = all.members.len();
+        if choice.is_all() {
+            return Snapshot::split(Arc::clone(&all.members), Arc::clone(&all.slots), seen);
+        }
+        let keeps = |place: &usize| all.members.get(*place).is_some_and(|m| choice.keeps(m));
+        let mut kept: Vec<usize> = (0..seen).filter(keeps).collect();
+        let hashes = kept
             .iter()
-            .filter(|(member, _)| choice.keeps(member))
-            .collect();
-        let hashes = kept.iter().map(|(member, _)| member.hash);
-        if let Some(places) = choice.subset_of(hashes, seed) {
-            let places = places.iter();
-            kept = places
+            .map(|place| all.members.get(*place).map_or(0, |m| m.hash));
+        if let Some(subset) = choice.subset_of(hashes, seed) {
+            let subset = subset.iter();
+            kept = subset
                 .filter_map(|place| kept.get(*place as usize).copied())
                 .collect();
         }
-        let members: Arc<[Member]> = kept.iter().map(|(member, _)| member.clone()).collect();
-        let slots = kept.iter().map(|(_, slot)| Arc::clone(slot)).collect();
-        Snapshot::split(members, slots, nodes.len())
+        let members = kept
+            .iter()
+            .filter_map(|place| all.members.get(*place).cloned());
+        let slots = kept
+            .iter()
+            .filter_map(|place| all.slots.get(*place).cloned());
+        Snapshot::split(members.collect(), slots.collect(), seen)
     }
 
     /// The same nodes, by their health of now.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::balancer::{Balancer, Core};
+use super::balancer::Balancer;
 use super::choice::Choice;
+use super::core::Core;
 #[cfg(test)]
 use super::filter::Filter;
 use super::node::{Clock, Slot};

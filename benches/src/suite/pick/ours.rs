@@ -10,7 +10,7 @@ use micro_runtime::selector::{
     CallInfo, P2c, Pick, Picker, Random, RoundRobin, Strategy, Weighted,
 };
 
-use super::{BATCH, Picks, nanos, timed};
+use super::{BATCH, Picks, measure, timed};
 use crate::Result;
 
 pub(super) struct Ours {
@@ -101,9 +101,7 @@ pub(super) fn on_two_threads(nodes: usize, picks: usize) -> Result<f64> {
             picker,
             held: Vec::with_capacity(BATCH),
         };
-        let batches = picks.div_ceil(BATCH);
-        let took: Duration = (0..batches).map(|_| ours.batch().0).sum();
-        nanos(took) / (batches * BATCH) as f64
+        measure(&mut ours, picks).0
     };
     let other = picker.clone();
     thread::scope(|scope| {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{TTL, by_name, call, id, ready, service};
 use crate::registry::cache::Known;
 use crate::registry::{Node, Registry, Service};
-use crate::selector::balancer::{Core, Source};
+use crate::selector::core::{Core, Source};
 use crate::selector::node::Clock;
 use crate::selector::table::Make;
 use crate::selector::{Balancer, Choice, Failure, Filter, Picked, Tried, pick};
