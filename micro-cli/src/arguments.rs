@@ -21,7 +21,8 @@ pub(crate) struct Arguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct RegistryArguments {
-    /// Where services are found: mdns, memory or fixed. Default: mdns, or MICRO_REGISTRY.
+    /// Where services are found: consul, dns, etcd, fixed, kubernetes, mdns, memory, nats or zookeeper, as far
+    /// as this build has them. Default: mdns, or MICRO_REGISTRY.
     #[arg(long, global = true)]
     registry: Option<String>,
 
@@ -67,6 +68,14 @@ pub(crate) enum Command {
     Get(Get),
     /// Calls a service with a JSON object and prints the reply.
     Call(Call),
+    /// Prints what happens to services, as it happens, until it is interrupted.
+    ///
+    /// A line per node: the time, `create`, `update` or `delete`, service, version, node, address and
+    /// metadata. A registry that is away is told on stderr; the watch goes on when it is back.
+    Watch {
+        /// The service to watch. Default: all.
+        service: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -118,7 +118,8 @@ fn http(text: &str) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-fn pairs(map: &BTreeMap<String, String>) -> String {
+/// Metadata in one line, `key=value,…`.
+pub(crate) fn pairs(map: &BTreeMap<String, String>) -> String {
     let pairs: Vec<_> = map
         .iter()
         .map(|(key, value)| format!("{key}={value}"))

@@ -4,6 +4,7 @@ mod arguments;
 mod call;
 mod get;
 mod list;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -16,7 +17,8 @@ use arguments::{Arguments, Command, Get, List, Output};
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(arguments).await {
-        Ok(text) => print(&text),
+        Ok(Some(text)) => print(&text),
+        Ok(None) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("{message}");
             ExitCode::FAILURE
@@ -37,7 +39,8 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<String, String> {
+/// Runs a command; what it has to print, if it has not done so itself.
+async fn run(arguments: Arguments) -> Result<Option<String>, String> {
     let Arguments {
         registry,
         output,
@@ -46,11 +49,16 @@ async fn run(arguments: Arguments) -> Result<String, String> {
     let service = Service::new("micro.cli")
         .init_from(registry.flags())
         .map_err(|error| format!("{error:?}"))?;
-    match command {
-        Command::List(List::Services) => list::services(&service, output).await,
-        Command::Get(Get::Service { name }) => get::service(&service, &name, output).await,
-        Command::Call(call) => call::run(&service, &call, output).await,
-    }
+    let text = match command {
+        Command::List(List::Services) => list::services(&service, output).await?,
+        Command::Get(Get::Service { name }) => get::service(&service, &name, output).await?,
+        Command::Call(call) => call::run(&service, &call, output).await?,
+        Command::Watch { service: name } => {
+            watch::run(&service, name.as_deref(), output).await?;
+            return Ok(None);
+        }
+    };
+    Ok(Some(text))
 }
 
 /// A value as `--output json` prints it.

@@ -10,7 +10,8 @@ use micro_tests::front;
 use micro_tests::peer::Peer;
 use micro_tests::peer::v1::register_peer_handler;
 use serde_json::Value;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 
 /// What the system calls the loopback interface.
 const LOOPBACK: &str = if cfg!(target_os = "macos") {
@@ -42,18 +43,23 @@ impl Said {
     }
 }
 
-async fn run(arguments: &[&str]) -> Said {
+/// The command, without what the environment may say.
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_micro"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MICRO_") {
             command.env_remove(name);
         }
     }
-    let output = command
+    command
         .args(arguments)
         .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
+        .kill_on_drop(true);
+    command
+}
+
+async fn run(arguments: &[&str]) -> Said {
+    let output = command(arguments).output();
     let output = tokio::time::timeout(Duration::from_secs(60), output);
     let output = output.await.expect("it hangs").unwrap();
     Said {
@@ -280,4 +286,118 @@ async fn what_is_wrong_on_the_command_line_is_told() {
     }
     assert!(run(&["--help"]).await.ok().contains("list"));
     assert!(run(&["--version"]).await.ok().starts_with("micro 0."));
+}
+
+/// A `micro watch` that runs.
+#[cfg(unix)]
+struct Watch {
+    child: Child,
+    out: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+    err: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
+}
+
+#[cfg(unix)]
+impl Watch {
+    async fn start(arguments: &[&str]) -> Watch {
+        let mut child = command(&[&["watch"], arguments].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Watch {
+            out: BufReader::new(child.stdout.take().unwrap()).lines(),
+            err: BufReader::new(child.stderr.take().unwrap()).lines(),
+            child,
+        }
+    }
+
+    async fn line(&mut self) -> String {
+        let line = tokio::time::timeout(Duration::from_secs(60), self.out.next_line());
+        line.await.expect("no line").unwrap().expect("it has ended")
+    }
+
+    async fn told(&mut self) -> String {
+        let line = tokio::time::timeout(Duration::from_secs(60), self.err.next_line());
+        line.await.expect("no line").unwrap().expect("it has ended")
+    }
+
+    /// Asks it to end; what it said then, and its exit status.
+    async fn end(mut self, signal: &str) -> i32 {
+        let pid = self.child.id().unwrap().to_string();
+        let kill = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(kill.await.unwrap().success());
+        let end = tokio::time::timeout(Duration::from_secs(60), self.child.wait());
+        end.await.expect("it does not end").unwrap().code().unwrap()
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn watches_a_service_come_and_go() {
+    let name = unique("watch");
+    let loopback = ["--registry_address", LOOPBACK];
+    let mut text = Watch::start(&[&[name.as_str()][..], &loopback].concat()).await;
+    let mut json_ = Watch::start(&[&["--output", "json"][..], &loopback].concat()).await;
+    for watch in [&mut text, &mut json_] {
+        assert_eq!(watch.told().await, "mdns: watching");
+    }
+    let running = serve(&name).await;
+    let address = running.address();
+    let line = text.line().await;
+    let words: Vec<_> = line.split('\t').collect();
+    let node = format!("{name}-one");
+    assert_eq!(
+        words[1..6],
+        ["create", &name, "1.2.3", &node, &address],
+        "{line}"
+    );
+    assert!(
+        words[0].ends_with('Z') && words[6].contains("zone=b"),
+        "{line}"
+    );
+    // Of all services, others of this machine among them.
+    let about = async |watch: &mut Watch, action: &str| loop {
+        let event = json(&watch.line().await);
+        if event["Action"] == action && event["Service"]["name"] == name.as_str() {
+            return event;
+        }
+    };
+    let event = about(&mut json_, "create").await;
+    assert_eq!(event["Service"]["nodes"][0]["address"], address.as_str());
+
+    running.stop().await.unwrap();
+    about(&mut json_, "delete").await;
+    loop {
+        let line = text.line().await;
+        if line.contains("\tdelete\t") {
+            assert!(line.contains(&name), "{line}");
+            break;
+        }
+    }
+    assert_eq!(text.end("TERM").await, 0);
+    assert_eq!(json_.end("INT").await, 0);
+}
+
+/// Whoever read its lines has gone: it ends at the next one.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_watch_that_nobody_reads_ends() {
+    let name = unique("unread");
+    let mut watch = Watch::start(&[&name, "--registry_address", LOOPBACK]).await;
+    assert_eq!(watch.told().await, "mdns: watching");
+    let Watch { mut child, out, .. } = watch;
+    drop(out);
+    let running = serve(&name).await;
+    let end = tokio::time::timeout(Duration::from_secs(60), child.wait());
+    assert_eq!(end.await.expect("it goes on").unwrap().code(), Some(0));
+    running.stop().await.unwrap();
+}
+
+#[cfg(not(feature = "kubernetes"))]
+#[tokio::test]
+async fn a_registry_of_another_build_is_told_with_its_feature() {
+    let line = run(&["list", "services", "--registry", "kubernetes"])
+        .await
+        .failed();
+    assert!(line.contains("cargo feature \"kubernetes\""), "{line}");
 }

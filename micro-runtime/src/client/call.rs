@@ -128,8 +128,8 @@ impl<Req: 'static, Rsp: 'static, K> Call<Req, Rsp, K> {
     }
 
     fn plan(&mut self, timeout: Option<Duration>) -> Result<Plan> {
-        let limit = self.setup.limit(timeout)?;
         let route = Route::of(self.method.info(), &self.target);
+        let limit = self.setup.limit(route.policy.timeout.unwrap_or(timeout))?;
         let balancer = self.setup.balancer(&self.target);
         self.setup.plan(&self.target, balancer, route, limit)
     }
@@ -226,7 +226,8 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
 
     fn start(&mut self, whole: bool) -> Result<()> {
         self.state = State::Over;
-        let plan = self.plan(self.target.settings().timeout)?;
+        let mut plan = self.plan(self.target.settings().timeout)?;
+        plan.observed = whole;
         if !self.target.settings().interceptors.is_empty() {
             let codecs = (self.method.request, self.method.response);
             let about = Arc::new(Mutex::new(About::default()));
@@ -253,6 +254,10 @@ impl<Req: Send + 'static, Rsp: Send + 'static> Call<Req, Rsp, Unary> {
             return Err(over());
         };
         let body = self.encode(request)?;
+        if plan.is_hedged() {
+            self.state = State::Slow(Box::pin(plan::unary(plan, body)));
+            return Ok(());
+        }
         self.state = match plan.try_open(Some(body), true) {
             Ok(mut opened) => {
                 if !whole {
@@ -370,7 +375,8 @@ impl<Req: Send + 'static, Rsp: 'static, K> Call<Req, Rsp, K> {
                         Some(request) => Some(encode(&codec, &request, plan.target.settings())?),
                         None => None,
                     };
-                    let opened = plan.open(body.clone(), body.is_some()).await?;
+                    let mut opened = plan.open(body.clone(), body.is_some()).await?;
+                    opened.observe();
                     Ok(Outcome::of(Begun(opened, body)))
                 },
             );

@@ -55,12 +55,14 @@ impl Heads {
     }
 
     /// The head of a request with this much time left. The time is said twice: as gRPC does, and as go-micro's
-    /// servers read it, in nanoseconds.
+    /// servers read it, in nanoseconds. And it says how often the call was repeated, if it was (gRPC's
+    /// proposal A6).
     pub(super) fn request(
         self,
         path: Bytes,
         authority: Bytes,
         left: Option<Duration>,
+        repeated: u32,
         metadata: &Metadata,
     ) -> OutHead {
         let mut fields = match left {
@@ -75,6 +77,10 @@ impl Heads {
                 fields
             }
         };
+        if repeated > 0 {
+            let name = Bytes::from_static(b"grpc-previous-rpc-attempts");
+            fields.text(name, FieldValue::Number(repeated.into()));
+        }
         if !metadata.is_empty() {
             write_metadata(metadata, &mut fields);
         }
@@ -112,6 +118,7 @@ mod tests {
             path,
             Bytes::from_static(b"host:1"),
             left,
+            0,
             &Metadata::new(),
         );
         let own = head.fields.others();

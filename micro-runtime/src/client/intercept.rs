@@ -9,7 +9,7 @@ use super::head;
 use super::limit::Limit;
 use super::plan::Plan;
 use crate::exchange::BoxFuture;
-use crate::interceptor::{Invocation, MethodName, Next, Outcome, Side};
+use crate::interceptor::{Attempts, Invocation, MethodName, Next, Outcome, Side};
 use crate::status::{Result, Status};
 
 /// The interceptors and the call inside, under the call's limit, which an interceptor does not know of.
@@ -31,6 +31,9 @@ where
     F: FnOnce(Plan, Option<Req>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<Outcome>> + Send + 'static,
 {
+    let attempts = Attempts::default();
+    plan.observed = true;
+    plan.observer = Some(attempts.clone());
     let invocation = Invocation {
         side: Side::Client,
         service: Arc::clone(plan.target.shared_name()),
@@ -38,6 +41,7 @@ where
         metadata: std::mem::take(&mut plan.metadata),
         message: request.map(|request| Box::new(request) as Box<dyn Any + Send>),
         context: plan.limit.context().cloned(),
+        attempts: Some(attempts),
     };
     let chain = Arc::clone(&plan.target.settings().interceptors);
     let limit = plan.limit.twin();

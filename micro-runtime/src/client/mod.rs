@@ -7,30 +7,58 @@
 //! that failed.
 //!
 //! # When a call is made again
-//! What certainly was not processed (no connection, a refused stream, a connection that said goodbye) goes to
-//! another node, each node once, within the call's deadline, whatever the method. What may have been processed
-//! is made again only if the method is declared safe to repeat (`idempotency_level` in the proto), if the
-//! failure is UNAVAILABLE or a lost connection, if no reply had begun, and as often as
-//! [`ClientOptions::retries`] says.
+//! **Transparently**: what certainly was not processed (no connection, a refused stream, a connection that said
+//! goodbye) goes to another node, each node once, within the call's deadline, whatever the method. A node that
+//! did not answer a moment ago is passed over without an attempt, so that a fleet that is down costs a call
+//! next to nothing. Of the refusals by nodes that had the request only the first is free; the others are paid
+//! for as below, so that a fleet that refuses everything gets twice its load at most, and a fifth.
+//!
+//! **Repeated**: what may have been processed is made again only if the method is safe to repeat
+//! (`idempotency_level` in the proto, or [`MethodOptions::safe`]), if the failure is UNAVAILABLE or a lost
+//! connection, if no reply had begun (the reply's head settles it), and as often as [`ClientOptions::retries`]
+//! says. It goes to another node at once; to one that it has been to only when there is no other, and after a
+//! pause of 100 ms that grows. No attempt begins when less time is left than the pause before it. The server
+//! has a say: with `grpc-retry-pushback-ms` in its answer it names the pause, or forbids another attempt (a
+//! negative number, or anything else). It is told how often the call was repeated, in
+//! `grpc-previous-rpc-attempts`.
+//!
+//! **Hedged**: with [`ClientOptions::hedging`], a unary call that is safe to repeat goes to a second node when
+//! the first is slow, and the first good reply wins; see [`Hedging`].
+//!
+//! Repeats and hedges are bounded for all calls to a service together, by a budget ([`RetryBudget`]: 20 % of
+//! the calls and 10 per second, over 10 s) and by a throttle ([`RetryThrottle`]: none while too much fails).
+//! Transparent attempts pass the throttle. What was left undone for these reasons fails with the status of the
+//! last attempt.
+//!
+//! **Waiting**: with [`ClientOptions::wait_for_ready`] a call that finds no node to go to waits for one, until
+//! its deadline, where it would fail with UNAVAILABLE.
+//!
+//! Every attempt is shown: by [`Response::attempts`], and to interceptors by
+//! [`Invocation::attempts`](crate::interceptor::Invocation::attempts).
 //!
 //! # Time and cancellation
 //! One deadline covers everything, from the look-up to the last byte: the earliest of the call's time-out and
-//! the deadline of the handler that makes the call. Dropping a call, or a half of its stream, cancels it: the
+//! the deadline of the handler that makes the call. Each attempt tells its server what is left of it. Dropping a call, or a half of its stream, cancels it: the
 //! server is told.
 
+mod budget;
 mod call;
+mod gate;
 mod head;
 mod intercept;
+mod latencies;
 mod limit;
 mod named;
 mod options;
 mod plan;
+mod policy;
 mod pool;
 mod receive;
 mod response;
 mod setup;
 mod streams;
 mod target;
+mod throttle;
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,14 +69,18 @@ use crate::registry::Fixed;
 use crate::registry::cache::Cache;
 use crate::selector::{P2c, Selector, Strategy};
 
+pub use crate::interceptor::{Attempt, AttemptKind, Attempts};
+pub use budget::RetryBudget;
 pub use call::{Bidi, Call, ClientStreaming, Kind, ServerStreaming, Unary};
 pub use named::{Named, NamedCall};
 pub use options::ClientOptions;
 use options::Settings;
+pub use policy::{Hedging, MethodOptions};
 pub(crate) use pool::Dial;
 use pool::Pool;
 pub use response::{Response, WithResponse};
 pub use target::Target;
+pub use throttle::RetryThrottle;
 
 /// Makes calls. Cloning it is cheap, and clones share what they know of nodes, and their connections; with the
 /// last clone, and the last [`Target`] and call made with it, its connections close.

@@ -13,6 +13,7 @@ use super::intercept::{intercept, message_of};
 use super::limit::Limit;
 use super::options::ClientOptions;
 use super::plan::{self, Opened, Plan, Reply};
+use super::policy::Policy;
 use super::pool::Pool;
 use super::setup::{Route, Setup, path_for_proxy, setters};
 use super::streams;
@@ -137,7 +138,9 @@ impl NamedCall {
             return plan.open(None, false).await;
         }
         let mut run = intercept(plan, method, None::<Bytes>, |plan, _| async move {
-            Ok(Outcome::of(plan.open(None, false).await?))
+            let mut opened = plan.open(None, false).await?;
+            opened.observe();
+            Ok(Outcome::of(opened))
         });
         message_of(std::future::poll_fn(|cx| run.poll(cx)).await?)
     }
@@ -150,6 +153,12 @@ impl NamedCall {
         let options = ClientOptions::new().content_type(content_type);
         let client = self.client.with(options).or_status(Code::Internal)?;
         let target = client.target(&self.service);
+        let policy = |path: &str| {
+            let (settings, gate) = (target.settings(), target.gate());
+            Policy::resolve(path, &self.endpoint, None, settings, gate)
+        };
+        // The time runs while the path is looked up, so that it goes by what was given.
+        let timeout = policy(&self.endpoint).timeout.unwrap_or(timeout);
         let mut limit = self.setup.limit(timeout)?;
         let balancer = self.setup.balancer(&target);
         let path = match path_of(&self.endpoint, &target) {
@@ -167,9 +176,10 @@ impl NamedCall {
             path: path.as_str().into(),
             endpoint: self.endpoint.as_str().into(),
         };
+        let policy = policy(&path);
         let route = Route {
             path: Bytes::from(path),
-            repeats: Some(0),
+            policy,
         };
         let plan = self.setup.plan(&target, balancer, route, limit)?;
         Ok((plan, method))

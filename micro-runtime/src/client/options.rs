@@ -1,10 +1,15 @@
 //! [`ClientOptions`]: what a whole client can be told, and [`Settings`], what it makes of it.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::budget::RetryBudget;
+use super::gate::Gates;
 use super::head::Heads;
+use super::policy::{self, Hedging, MethodOptions};
+use super::throttle::RetryThrottle;
 use crate::codec::Encoding;
 use crate::error::Error;
 use crate::interceptor::{Chain, DynInterceptor, Interceptor};
@@ -34,6 +39,11 @@ const MAX_CONNECTIONS: usize = 4;
 pub struct ClientOptions {
     timeout: Option<Option<Duration>>,
     retries: Option<u32>,
+    budget: Option<Option<RetryBudget>>,
+    throttle: Option<Option<RetryThrottle>>,
+    hedging: Option<Option<Hedging>>,
+    wait_for_ready: Option<bool>,
+    methods: Vec<(String, MethodOptions)>,
     content_type: Option<String>,
     json: Option<json::Options>,
     max_reply: Option<usize>,
@@ -63,10 +73,47 @@ impl ClientOptions {
     }
 
     /// How often a call that may have been processed is made again, if its method is declared safe to repeat
-    /// (`idempotency_level`) and it failed with UNAVAILABLE before a reply began. Default: 1. A call that
-    /// certainly was not processed goes to another node whatever is set here.
+    /// (`idempotency_level`, or [`MethodOptions::safe`]) and it failed with UNAVAILABLE, or lost its
+    /// connection, before a reply began. Default: 1. A call that certainly was not processed goes to another
+    /// node whatever is set here.
     pub fn retries(mut self, retries: u32) -> ClientOptions {
         self.retries = Some(retries);
+        self
+    }
+
+    /// How much of the load repeats and hedges may add, for each service; `None`: without a limit. Default:
+    /// 20 % of the calls of the last 10 s, and 10 per second. A client with another budget begins a new count.
+    pub fn retry_budget(mut self, budget: impl Into<Option<RetryBudget>>) -> ClientOptions {
+        self.budget = Some(budget.into());
+        self
+    }
+
+    /// When repeats and hedges stop because too much fails, for each service; `None`: never. Default: 10
+    /// tokens, 0.1 for each success. A client with another throttle begins a new count.
+    pub fn retry_throttle(mut self, throttle: impl Into<Option<RetryThrottle>>) -> ClientOptions {
+        self.throttle = Some(throttle.into());
+        self
+    }
+
+    /// Whether and when unary calls that are safe to repeat are sent to a second node. Default: `None`, never.
+    pub fn hedging(mut self, hedging: impl Into<Option<Hedging>>) -> ClientOptions {
+        self.hedging = Some(hedging.into());
+        self
+    }
+
+    /// Whether a call waits for a node that takes it, until its deadline (for ever if it has none), where it
+    /// would fail with UNAVAILABLE: the service is not in the registry, or no node of it can be connected to.
+    /// Default: no. A call that a node has answered does not wait.
+    pub fn wait_for_ready(mut self, wait: bool) -> ClientOptions {
+        self.wait_for_ready = Some(wait);
+        self
+    }
+
+    /// Settings of the calls of one method: by its path, such as `/pkg.Svc/Method` or `pkg.Svc/Method`, or by
+    /// its endpoint's name, such as `Svc.Method`; the path goes before. Said twice, both count, and of the
+    /// same setting the last. A name of another form is refused when the client is made.
+    pub fn method(mut self, name: impl Into<String>, options: MethodOptions) -> ClientOptions {
+        self.methods.push((name.into(), options));
         self
     }
 
@@ -173,6 +220,11 @@ impl fmt::Debug for ClientOptions {
         f.debug_struct("ClientOptions")
             .field("timeout", &self.timeout)
             .field("retries", &self.retries)
+            .field("retry_budget", &self.budget)
+            .field("retry_throttle", &self.throttle)
+            .field("hedging", &self.hedging)
+            .field("wait_for_ready", &self.wait_for_ready)
+            .field("methods", &self.methods)
             .field("content_type", &self.content_type)
             .field("json", &self.json)
             .field("max_reply_size", &self.max_reply)
@@ -197,6 +249,11 @@ pub(super) fn boxed<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Vec<Bo
 pub(super) struct Settings {
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
+    pub(super) gates: Arc<Gates>,
+    pub(super) hedging: Option<Hedging>,
+    pub(super) wait_for_ready: bool,
+    /// By path, or by the endpoint's name.
+    pub(super) methods: Arc<HashMap<Box<str>, MethodOptions>>,
     pub(super) content_type: ContentType,
     pub(super) json: json::Options,
     /// That of the content type.
@@ -221,6 +278,13 @@ impl Default for Settings {
         Settings {
             timeout: Some(TIMEOUT),
             retries: 1,
+            gates: Arc::new(Gates::new(
+                Some(RetryBudget::new()),
+                Some(RetryThrottle::new()),
+            )),
+            hedging: None,
+            wait_for_ready: false,
+            methods: Arc::default(),
             content_type,
             json: json::Options::new(),
             encoding: content_type.encoding(&json::Options::new()),
@@ -254,6 +318,7 @@ impl Settings {
         if let Some(retries) = options.retries {
             settings.retries = retries;
         }
+        settings.repeats(&options).map_err(Error::config)?;
         if let Some(text) = options.content_type {
             let content_type = ContentType::of_option(&text).ok_or_else(|| {
                 Error::config(format_args!(
@@ -299,6 +364,34 @@ impl Settings {
         }
         Ok(settings)
     }
+
+    fn repeats(&mut self, options: &ClientOptions) -> Result<(), String> {
+        let (budget, throttle) = (options.budget, options.throttle);
+        budget.flatten().map_or(Ok(()), RetryBudget::check)?;
+        throttle.flatten().map_or(Ok(()), RetryThrottle::check)?;
+        if budget.is_some() || throttle.is_some() {
+            self.gates = Arc::new(self.gates.with(budget, throttle));
+        }
+        policy::check_hedging(options.hedging)?;
+        self.hedging = options.hedging.unwrap_or(self.hedging);
+        self.wait_for_ready = options.wait_for_ready.unwrap_or(self.wait_for_ready);
+        if !options.methods.is_empty() {
+            let methods = Arc::make_mut(&mut self.methods);
+            for (name, options) in &options.methods {
+                options.check()?;
+                methods
+                    .entry(policy::key(name)?)
+                    .or_default()
+                    .merge(options);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether calls differ by their method in more than what the proto says.
+    pub(super) fn has_policies(&self) -> bool {
+        self.hedging.is_some() || !self.methods.is_empty()
+    }
 }
 
 #[cfg(test)]
@@ -326,6 +419,18 @@ mod tests {
         let error = refused(ClientOptions::new().content_type("text/plain"));
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("text/plain"), "{error}");
+        for options in [
+            ClientOptions::new().retry_budget(RetryBudget::new().ratio(-1.0)),
+            ClientOptions::new().retry_throttle(RetryThrottle::new().tokens(0)),
+            ClientOptions::new().hedging(Hedging::percentile(100.0)),
+            ClientOptions::new().method("nothing", MethodOptions::new()),
+            ClientOptions::new().method(
+                "a.B/C",
+                MethodOptions::new().hedging(Hedging::percentile(f64::NAN)),
+            ),
+        ] {
+            assert_eq!(refused(options).kind(), ErrorKind::Config);
+        }
         let error = refused(ClientOptions::new().metadata("te", "x"));
         assert!(error.to_string().contains("reserved"), "{error}");
     }

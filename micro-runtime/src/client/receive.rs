@@ -1,6 +1,7 @@
 //! [`Receiving`]: the peer's side of a call, read by gRPC's rules; and [`Failure`], how an attempt ends badly.
 
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,6 +27,20 @@ pub(super) struct Failure {
     pub(super) committed: bool,
     /// The peer answered, as opposed to a connection that broke.
     pub(super) answered: bool,
+    /// What the peer said about another attempt.
+    pub(super) pushback: Pushback,
+}
+
+/// What a server says about another attempt at a call, in `grpc-retry-pushback-ms` (gRPC's proposal A6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Pushback {
+    /// Nothing.
+    #[default]
+    None,
+    /// Not before this time has passed.
+    After(Duration),
+    /// There is to be none.
+    Never,
 }
 
 // ===== impl Failure =====
@@ -38,7 +53,13 @@ impl Failure {
             goodbye: false,
             committed,
             answered: true,
+            pushback: Pushback::None,
         }
+    }
+
+    fn with_pushback(mut self, pushback: Pushback) -> Failure {
+        self.pushback = pushback;
+        self
     }
 
     pub(super) fn broken(broken: &Broken, committed: bool) -> Failure {
@@ -52,6 +73,7 @@ impl Failure {
             goodbye: matches!(broken.why, Why::GoAway(_)),
             committed,
             answered: false,
+            pushback: Pushback::None,
         }
     }
 
@@ -68,6 +90,12 @@ impl Failure {
         )
     }
 
+    /// Whether a call that is safe to repeat is repeated for it: UNAVAILABLE, or a lost connection, before a
+    /// reply had begun.
+    pub(super) fn is_repeatable(&self) -> bool {
+        !self.unprocessed && !self.committed && self.status.code() == Code::Unavailable
+    }
+
     /// What it says of the node.
     pub(super) fn report(&self) -> selector::Failure {
         if self.answered {
@@ -76,6 +104,28 @@ impl Failure {
             selector::Failure::Goodbye
         } else {
             selector::Failure::Lost
+        }
+    }
+}
+
+// ===== impl Pushback =====
+
+impl Pushback {
+    /// What a head or trailers say. What is no number of milliseconds, or said twice, means never, as in gRPC.
+    fn of(head: &Head) -> Pushback {
+        let mut said = head
+            .rest()
+            .filter(|(name, _)| *name == "grpc-retry-pushback-ms");
+        let Some((_, value)) = said.next() else {
+            return Pushback::None;
+        };
+        let text = std::str::from_utf8(value).unwrap_or_default();
+        // A signed number of 32 bits, without a plus.
+        match text.parse::<i32>().map(u64::try_from) {
+            Ok(Ok(millis)) if said.next().is_none() && !text.starts_with('+') => {
+                Pushback::After(Duration::from_millis(millis))
+            }
+            _ => Pushback::Never,
         }
     }
 }
@@ -89,6 +139,8 @@ pub(super) struct Receiving {
     seen_head: bool,
     /// A status in the head: right if nothing follows it.
     early: Option<Result<(), Status>>,
+    /// And the pushback beside it.
+    pushback: Pushback,
     headers: Option<Metadata>,
     trailers: Option<Metadata>,
     /// Nobody will ask for the metadata of a success.
@@ -105,6 +157,7 @@ impl Receiving {
             content_type,
             seen_head: false,
             early: None,
+            pushback: Pushback::None,
             headers: None,
             trailers: None,
             discard: false,
@@ -163,7 +216,11 @@ impl Receiving {
         if self.early.is_none()
             && (head.status() != 200 || content_type == Err(Unsupported::Protocol))
         {
-            return Err(Failure::answered(of_http(head), false));
+            let failure = Failure::answered(of_http(head), false);
+            return Err(failure.with_pushback(Pushback::of(head)));
+        }
+        if matches!(self.early, Some(Err(_))) {
+            self.pushback = Pushback::of(head);
         }
         if let Ok(content_type) = content_type {
             self.content_type = content_type;
@@ -217,7 +274,7 @@ impl Receiving {
                         *status.metadata_mut() = trailers.clone();
                     }
                     // No reply had begun.
-                    Err(Failure::answered(status, false))
+                    Err(Failure::answered(status, false).with_pushback(self.pushback))
                 }
                 None => Err(Failure::answered(
                     Status::internal(
@@ -232,6 +289,10 @@ impl Receiving {
             return Ok(());
         }
         let metadata = read_metadata(trailers);
+        let pushback = match &status {
+            Some(Err(_)) => Pushback::of(trailers),
+            _ => Pushback::None,
+        };
         let result = match status {
             Some(Ok(())) => Ok(()),
             Some(Err(status)) => Err(status.with_metadata(metadata.clone())),
@@ -240,7 +301,7 @@ impl Receiving {
             )),
         };
         self.trailers = Some(metadata);
-        result.map_err(|status| Failure::answered(status, true))
+        result.map_err(|status| Failure::answered(status, true).with_pushback(pushback))
     }
 
     /// The only message of a reply that has one, once its status is known to be OK. `kept` keeps the message
@@ -281,5 +342,38 @@ fn status_in(head: &Head) -> Option<Result<(), Status>> {
             Code::Ok => Ok(()),
             _ => Err(status),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_time_means_never() {
+        let of = |values: &[&[u8]]| {
+            let mut builder = Head::trailers(0);
+            for value in values {
+                builder.field("grpc-retry-pushback-ms", value);
+            }
+            Pushback::of(&builder.build())
+        };
+        let after = |millis| Pushback::After(Duration::from_millis(millis));
+        assert_eq!(of(&[]), Pushback::None);
+        assert_eq!(of(&[b"0"]), after(0));
+        assert_eq!(of(&[b"250"]), after(250));
+        assert_eq!(of(&[b"2147483647"]), after(2_147_483_647));
+        for never in [
+            &b"-1"[..],
+            b"",
+            b"+1",
+            b"1.5",
+            b"1s",
+            b"2147483648",
+            b"\xff",
+        ] {
+            assert_eq!(of(&[never]), Pushback::Never, "{never:?}");
+        }
+        assert_eq!(of(&[b"1", b"1"]), Pushback::Never);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::call::{Call, Unary};
+use crate::interceptor::Attempt;
 use crate::metadata::Metadata;
 use crate::registry::Node;
 use crate::status::Result;
@@ -24,7 +25,7 @@ pub(super) struct About {
     pub(super) headers: Metadata,
     pub(super) trailers: Metadata,
     pub(super) node: Option<Arc<Node>>,
-    pub(super) attempts: u32,
+    pub(super) attempts: Vec<Attempt>,
 }
 
 // ===== impl Response =====
@@ -64,10 +65,11 @@ impl<T> Response<T> {
         self.about.node.as_deref()
     }
 
-    /// How many nodes the call was sent, or was to be sent, to; a node counts each time.
+    /// Where the call was sent, or was to be sent, until there was a reply, in the order in which that ended;
+    /// at most 64 of them. Empty if an interceptor of the client answered.
     #[must_use]
-    pub fn attempts(&self) -> u32 {
-        self.about.attempts
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.about.attempts
     }
 }
 

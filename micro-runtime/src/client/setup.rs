@@ -9,11 +9,12 @@ use super::Mode;
 use super::head;
 use super::limit::Limit;
 use super::plan::Plan;
+use super::policy::Policy;
 use super::pool::Pool;
 use super::target::Target;
 use crate::context::Context;
 use crate::metadata::Metadata;
-use crate::method::{Idempotency, MethodInfo};
+use crate::method::MethodInfo;
 use crate::selector::{Balancer, Filter};
 use crate::status::{Result, Status};
 
@@ -33,14 +34,13 @@ pub(super) struct Extra {
     pub(super) address: Option<String>,
     pub(super) filters: Vec<Filter>,
     pub(super) retries: Option<u32>,
+    pub(super) wait_for_ready: Option<bool>,
 }
 
 /// What a call goes to.
 pub(super) struct Route {
     pub(super) path: Bytes,
-    /// Whether a call that may have been processed may be made again: `Some` with how often, if nobody says
-    /// otherwise.
-    pub(super) repeats: Option<u32>,
+    pub(super) policy: Policy,
 }
 
 // ===== impl Setup =====
@@ -98,13 +98,14 @@ impl Setup {
     ) -> Result<Plan> {
         let extra = self.extra.take().map(|extra| *extra).unwrap_or_default();
         let metadata = metadata(extra.metadata, limit.context(), &extra.forward, target)?;
-        let retries = match (route.repeats, extra.retries) {
-            (None, _) => 0,
-            (Some(default), retries) => retries.unwrap_or(default),
-        };
+        let mut policy = route.policy;
+        policy.repeats = policy
+            .repeats
+            .map(|default| extra.retries.unwrap_or(default));
+        policy.wait_for_ready = extra.wait_for_ready.unwrap_or(policy.wait_for_ready);
         let target = target.clone();
         Ok(Plan::new(
-            target, balancer, route.path, metadata, limit, retries,
+            target, balancer, route.path, metadata, limit, policy,
         ))
     }
 }
@@ -119,10 +120,7 @@ impl Route {
                 Some(_) => Bytes::from(path_for_proxy(target.name(), method.endpoint)),
                 None => Bytes::from_static(method.path.as_bytes()),
             },
-            repeats: match method.idempotency {
-                Idempotency::Unknown => None,
-                Idempotency::NoSideEffects | Idempotency::Idempotent => Some(settings.retries),
-            },
+            policy: target.policy(method),
         }
     }
 }
@@ -200,6 +198,13 @@ macro_rules! setters {
         #[doc = $repeats]
         pub fn retries(mut self, retries: u32) -> Self {
             self.setup.extra().retries = Some(retries);
+            self
+        }
+
+        /// Whether the call waits, until its deadline, for a node that takes it. Default: the client's (no); see
+        /// [`ClientOptions::wait_for_ready`](crate::client::ClientOptions::wait_for_ready).
+        pub fn wait_for_ready(mut self, wait: bool) -> Self {
+            self.setup.extra().wait_for_ready = Some(wait);
             self
         }
 

@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::call::{Bidi, Call, ClientStreaming, ServerStreaming, Unary};
+use super::gate::Gate;
 use super::options::Settings;
+use super::policy::{Policies, Policy};
 use super::pool::Pool;
 use super::{Client, Mode};
-use crate::method::Method;
+use crate::method::{Method, MethodInfo};
 use crate::selector::Balancer;
 
 /// A service, by its name in the registry, and the client that calls it: what a generated client holds.
@@ -19,6 +21,8 @@ struct Inner {
     client: Client,
     name: Arc<str>,
     balancer: Arc<Balancer<Pool>>,
+    gate: Arc<Gate>,
+    policies: Policies,
 }
 
 // ===== impl Target =====
@@ -36,7 +40,9 @@ impl Target {
         Target(Arc::new(Inner {
             client: client.clone(),
             name: name.into(),
+            gate: settings.gates.of(balancer.name()),
             balancer,
+            policies: Policies::default(),
         }))
     }
 
@@ -89,6 +95,14 @@ impl Target {
 
     pub(super) fn balancer(&self) -> &Arc<Balancer<Pool>> {
         &self.0.balancer
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
+    pub(super) fn policy(&self, method: &'static MethodInfo) -> Policy {
+        self.0.policies.of(method, self.settings(), self.gate())
     }
 
     pub(super) fn settings(&self) -> &Settings {

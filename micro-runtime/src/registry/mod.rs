@@ -11,11 +11,26 @@
 #[allow(dead_code, reason = "each back-end needs another part of it")]
 mod address;
 pub(crate) mod cache;
+#[cfg(feature = "consul")]
+mod consul;
+pub(crate) mod diff;
+#[cfg(feature = "dns")]
+mod dns;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod fixed;
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+mod group;
+pub(crate) mod join;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
+mod multi;
+#[cfg(feature = "nats")]
+mod nats;
 mod types;
+#[cfg(feature = "zookeeper")]
+mod zookeeper;
 
 use std::fmt;
 use std::future::Future;
@@ -27,12 +42,23 @@ use tokio::sync::mpsc;
 use crate::error::Error;
 use crate::exchange::BoxFuture;
 
+#[cfg(feature = "consul")]
+pub use consul::Consul;
+#[cfg(feature = "dns")]
+pub use dns::Dns;
+#[cfg(feature = "etcd")]
+pub use etcd::Etcd;
 pub use fixed::Fixed;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 pub use memory::Memory;
+pub use multi::Multi;
+#[cfg(feature = "nats")]
+pub use nats::Nats;
 pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
+#[cfg(feature = "zookeeper")]
+pub use zookeeper::ZooKeeper;
 
 /// Where services are made known and found.
 ///

@@ -157,6 +157,15 @@ impl<C> Picked<C> {
         }
     }
 
+    /// A later attempt at another node was faster, and this one was given up: it took so long at least.
+    pub(crate) fn overtaken(self) {
+        if self.kind == Kind::Probe {
+            return self.failed(Failure::TimedOut);
+        }
+        let (now, took) = self.time();
+        self.slot.state().load.took_at_least(now, took);
+    }
+
     /// The attempt has failed.
     pub(crate) fn failed(mut self, failure: Failure) {
         self.reported = true;

@@ -401,6 +401,7 @@ fn invocation(
         metadata: context.metadata().clone(),
         message,
         context: Some(context.clone()),
+        attempts: None,
     }
 }
 

@@ -51,6 +51,8 @@ pub struct ClientLimits {
     pub(crate) http2: Http2,
     pub(crate) max_concurrent_reset_streams: usize,
     pub(crate) connect_timeout: Duration,
+    pub(crate) keep_alive_interval: Option<Duration>,
+    pub(crate) keep_alive_timeout: Duration,
 }
 
 // ===== impl Http2 =====
@@ -253,6 +255,8 @@ impl ClientLimits {
             http2: Http2::new(1000),
             max_concurrent_reset_streams: 4096,
             connect_timeout: Duration::from_secs(5),
+            keep_alive_interval: None,
+            keep_alive_timeout: Duration::from_secs(20),
         }
     }
 
@@ -268,6 +272,17 @@ impl ClientLimits {
     #[must_use]
     pub fn max_concurrent_reset_streams(mut self, streams: usize) -> Self {
         self.max_concurrent_reset_streams = streams;
+        self
+    }
+
+    /// After how long without a byte from the server, while calls are under way, it is asked for a sign of life
+    /// (PING), and how long it may take to give one before the connection is cut and its calls fail. Default:
+    /// it is never asked (and the 20 s of the system's own signs of life count); servers of gRPC close the
+    /// connection of a client that asks more often than every five minutes, unless they are told otherwise.
+    #[must_use]
+    pub fn keep_alive(mut self, interval: impl Into<Option<Duration>>, timeout: Duration) -> Self {
+        self.keep_alive_interval = interval.into();
+        self.keep_alive_timeout = timeout;
         self
     }
 

@@ -8,6 +8,8 @@
 //! | HTTP/2 | [`http2::serve`] | [`http2::connect`] |
 //! | in-process | [`local::connect`] | the same |
 //!
+//! Beside them, `http1` is a client for the JSON APIs of back-ends: no exchanges, whole answers.
+//!
 //! What a connection may do to this process is bounded by [`ServerLimits`] and [`ClientLimits`].
 
 mod accept;
@@ -15,6 +17,8 @@ mod address;
 mod detect;
 mod dial;
 mod gauge;
+#[cfg(feature = "consul")]
+pub(crate) mod http1;
 pub mod http2;
 mod limits;
 mod listener;

@@ -1,24 +1,30 @@
 //! Our client against servers that misbehave.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use micro_runtime::exchange::{
     ConnInfo, Connection, Io, NotOpenedWhy, PeerAddr, Processed, Slot, State, Why, reset,
 };
 use micro_runtime::transport::{ClientLimits, http2};
 use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout};
 
 use crate::kit::{ask, becomes, head, quiet, request, rest, soon, whole};
 use crate::raw::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, Raw, SETTINGS, block,
-    frame,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, Raw, SETTINGS,
+    block, frame,
 };
 
 /// A client of ours, and a raw server that has greeted it.
 async fn greeted() -> (Connection, Raw) {
+    greeted_with(ClientLimits::new()).await
+}
+
+async fn greeted_with(limits: ClientLimits) -> (Connection, Raw) {
     let (near, far) = tokio::io::duplex(1 << 20);
     let mut raw = Raw { io: far };
     let info = ConnInfo::new(PeerAddr::Local, PeerAddr::Local);
-    let limits = ClientLimits::new();
     let server = async {
         let mut preface = [0; 24];
         raw.io.read_exact(&mut preface).await.unwrap();
@@ -225,4 +231,36 @@ async fn what_is_dropped_is_cancelled_on_the_wire() {
     assert_eq!((cancelled.stream, cancelled.code()), (3, reset::CANCEL));
     drop(outgoing);
     quiet(&connection).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_server_is_asked_while_it_has_calls_and_cut() {
+    let limits = ClientLimits::new().keep_alive(Duration::from_secs(10), Duration::from_secs(4));
+    let (connection, mut raw) = greeted_with(limits).await;
+    // Without a call it is left alone.
+    let idle = timeout(Duration::from_secs(3601), raw.until(PING)).await;
+    assert!(idle.is_err());
+    let mut incoming = ask(&connection, "x");
+    raw.until(HEADERS).await;
+    let begun = Instant::now();
+    let ping = raw.until(PING).await;
+    assert!(
+        begun.elapsed() <= Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    raw.send(&frame(PING, ACK, 0, &ping.payload)).await;
+    // Answered, it is asked again an interval later, and not sooner.
+    let begun = Instant::now();
+    let ping = raw.until(PING).await;
+    assert_eq!((ping.flags, begun.elapsed().as_secs()), (0, 10));
+    // Anything is a sign of life; a question that was never answered is still open, and counts again.
+    raw.send(&reply(1, "200", 0)).await;
+    soon(head(&mut incoming)).await.unwrap();
+    let begun = Instant::now();
+    let broken = rest(&mut incoming).await.unwrap_err();
+    let waited = begun.elapsed().as_secs();
+    assert!((14..=19).contains(&waited), "{waited}");
+    assert_eq!(broken.why, Why::Closed);
+    assert_eq!(connection.load().state, State::Closed);
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use micro_runtime::registry::Registry;
 use micro_runtime::{Error, Service};
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::{Report, until};
@@ -18,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long what happened may take until the command sees it.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Runs the command's `list services`, `get service`, `call` over the registry of this name at this address,
+/// Runs the command's `list services`, `get service`, `call` and `watch` over the registry of this name at this address,
 /// with a service `hellooo` registered by `make`'s client, and prints how many cases passed. `beside` are
 /// names that the list must have too: those that the registry itself adds. Returns the number of cases.
 ///
@@ -82,9 +83,38 @@ pub async fn cli<R: Registry>(
             Err(format!("expected the answer \"a\", found {out:?}"))
         })
         .await;
+    let watch = micro.watch().await;
     if let Err(error) = running.stop().await {
         panic!("the service hellooo does not stop: {error:?}");
     }
+    report
+        .case("watch", async {
+            let (mut child, mut lines) = watch?;
+            loop {
+                let line = next(&mut lines).await?;
+                if line.contains("\tdelete\thellooo") {
+                    break;
+                }
+            }
+            end(&mut child).await
+        })
+        .await;
+    report
+        .case("watch while nobody answers", async {
+            // A port that nobody can listen on without being root.
+            let nobody = Micro {
+                path: micro.path.clone(),
+                registry: [
+                    format!("--registry={name}"),
+                    "--registry_address=127.0.0.1:1".to_owned(),
+                ],
+            };
+            let mut child = nobody.start(&["watch", "hellooo"])?;
+            let mut lines = child.stderr.take().map(|err| BufReader::new(err).lines());
+            while !next(&mut lines).await?.contains("the watch goes on") {}
+            end(&mut child).await
+        })
+        .await;
     report.finish()
 }
 
@@ -104,7 +134,57 @@ struct Micro {
     registry: [String; 2],
 }
 
+/// The lines of a pipe.
+type Text<P> = Option<Lines<BufReader<P>>>;
+
+async fn next<P: AsyncRead + Unpin>(lines: &mut Text<P>) -> Result<String, String> {
+    let lines = lines.as_mut().ok_or("the command has no such output")?;
+    match timeout(LIMIT, lines.next_line()).await {
+        Ok(Ok(Some(line))) => Ok(line),
+        Ok(Ok(None)) => Err("the command ended too early".to_owned()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!("the command said nothing more for {LIMIT:?}")),
+    }
+}
+
+/// Interrupts a command; it must end well.
+async fn end(child: &mut Child) -> Result<(), String> {
+    let pid = child.id().ok_or("the command has ended by itself")?;
+    let kill = Command::new("kill")
+        .args(["-s", "INT", &pid.to_string()])
+        .status();
+    kill.await.map_err(|error| error.to_string())?;
+    match timeout(LIMIT, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(status) => Err(format!("interrupted, the command ended with {status:?}")),
+        Err(_) => Err(format!(
+            "interrupted, the command did not end within {LIMIT:?}"
+        )),
+    }
+}
+
 impl Micro {
+    fn start(&self, arguments: &[&str]) -> Result<Child, String> {
+        Command::new(&self.path)
+            .args(arguments)
+            .args(&self.registry)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| format!("cannot start {}: {error}", self.path.display()))
+    }
+
+    /// A watch that has begun.
+    async fn watch(&self) -> Result<(Child, Text<ChildStdout>), String> {
+        let mut child = self.start(&["watch", "hellooo"])?;
+        let mut told = child.stderr.take().map(|err| BufReader::new(err).lines());
+        while !next(&mut told).await?.contains("watching") {}
+        let lines = child.stdout.take().map(|out| BufReader::new(out).lines());
+        Ok((child, lines))
+    }
+
     async fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(&self.path)
             .args(arguments)

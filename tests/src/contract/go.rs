@@ -282,7 +282,11 @@ fn unique(program: &Program, what: &str) -> String {
     format!("go.{what}.{}.{}", program.name, std::process::id())
 }
 
-fn same(what: &str, expected: &str, found: Option<impl AsRef<str>>) -> Result<(), String> {
+fn same(
+    what: &str,
+    expected: &str,
+    found: Option<&(impl AsRef<str> + ?Sized)>,
+) -> Result<(), String> {
     match found.as_ref().map(AsRef::as_ref) {
         Some(found) if found == expected => Ok(()),
         found => Err(format!(

@@ -19,8 +19,10 @@ macro_rules! on_every_engine {
     )*};
 }
 
+mod budget;
 mod calls;
 mod faults;
+mod hedging;
 mod named;
 mod nodes;
 mod pool;

@@ -6,6 +6,7 @@ mod duration;
 mod environment;
 #[cfg(feature = "flags")]
 mod flags;
+mod multi;
 mod registry;
 mod table;
 #[cfg(test)]

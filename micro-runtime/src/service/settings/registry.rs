@@ -4,14 +4,34 @@ use std::any::TypeId;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use super::multi;
 use super::value::{Origin, shown};
 use crate::error::Error;
+#[cfg(feature = "consul")]
+use crate::registry::Consul;
+#[cfg(feature = "etcd")]
+use crate::registry::Etcd;
 #[cfg(feature = "mdns")]
 use crate::registry::Mdns;
+#[cfg(feature = "nats")]
+use crate::registry::Nats;
+#[cfg(feature = "zookeeper")]
+use crate::registry::ZooKeeper;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
 
 /// The registry of a service that was given none.
 const DEFAULT: &str = "mdns";
+
+/// The registries that come with the Cargo feature of their name.
+const BY_FEATURE: &[&str] = &[
+    "consul",
+    "dns",
+    "etcd",
+    "kubernetes",
+    "mdns",
+    "nats",
+    "zookeeper",
+];
 
 /// Makes a registry for addresses, of which there may be none.
 type Make = fn(&[String]) -> Result<Arc<dyn DynRegistry>, Error>;
@@ -26,6 +46,24 @@ pub(super) struct BuiltIn {
 
 /// The registries there are; those of a Cargo feature only with it.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
+    #[cfg(feature = "consul")]
+    BuiltIn {
+        name: "consul",
+        is: |type_id| type_id == TypeId::of::<Consul>(),
+        make: |addresses| Ok(Arc::new(Consul::try_new(addresses)?)),
+    },
+    #[cfg(feature = "dns")]
+    BuiltIn {
+        name: "dns",
+        is: |type_id| type_id == TypeId::of::<crate::registry::Dns>(),
+        make: |addresses| Ok(Arc::new(crate::registry::Dns::try_new(addresses)?)),
+    },
+    #[cfg(feature = "etcd")]
+    BuiltIn {
+        name: "etcd",
+        is: |type_id| type_id == TypeId::of::<Etcd>(),
+        make: |addresses| Ok(Arc::new(Etcd::try_new(addresses)?)),
+    },
     BuiltIn {
         name: "fixed",
         is: |type_id| type_id == TypeId::of::<Fixed>(),
@@ -52,6 +90,23 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
                 shown(&found.join(","))
             ))),
         },
+    },
+    BuiltIn {
+        name: multi::NAME,
+        is: |type_id| type_id == TypeId::of::<crate::registry::Multi>(),
+        make: |addresses| multi::make(addresses, BUILT_IN),
+    },
+    #[cfg(feature = "nats")]
+    BuiltIn {
+        name: "nats",
+        is: |type_id| type_id == TypeId::of::<Nats>(),
+        make: |addresses| Ok(Arc::new(Nats::try_new(addresses)?)),
+    },
+    #[cfg(feature = "zookeeper")]
+    BuiltIn {
+        name: "zookeeper",
+        is: |type_id| type_id == TypeId::of::<ZooKeeper>(),
+        make: |addresses| Ok(Arc::new(ZooKeeper::try_new(addresses)?)),
     },
 ];
 
@@ -186,11 +241,18 @@ fn by_name<'a>(name: &str, origin: &Origin, table: &'a [BuiltIn]) -> Result<&'a 
         .iter()
         .find(|built_in| built_in.name == name)
         .ok_or_else(|| {
-            origin.error(format_args!(
-                "expected one of {} (those of this build; others need their cargo feature), found {}",
-                names(table),
-                shown(name)
-            ))
+            let (names, found) = (names(table), shown(name));
+            if BY_FEATURE.contains(&name) {
+                origin.error(format_args!(
+                    "expected one of {names} (those of this build), found {found}, which the cargo feature {found} adds"
+                ))
+            } else {
+                origin.error(format_args!(
+                    "expected one of {names} (those of this build; {} come with the cargo feature of their name), \
+                     found {found}",
+                    BY_FEATURE.join(", ")
+                ))
+            }
         })
 }
 
@@ -207,7 +269,7 @@ fn by_default(table: &[BuiltIn]) -> Result<&BuiltIn, Error> {
         })
 }
 
-fn names(table: &[BuiltIn]) -> String {
+pub(super) fn names(table: &[BuiltIn]) -> String {
     let names: Vec<_> = table.iter().map(|built_in| built_in.name).collect();
     names.join(", ")
 }
@@ -352,8 +414,15 @@ mod tests {
                 None,
                 "consul|",
                 "|",
-                "MICRO_REGISTRY: expected one of mdns, fixed (those of this build; others need their cargo feature), \
-                 found \"consul\"",
+                "MICRO_REGISTRY: expected one of mdns, fixed (those of this build), found \"consul\", which the cargo \
+                 feature \"consul\" adds",
+            ),
+            (
+                None,
+                "nonsense|",
+                "|",
+                "MICRO_REGISTRY: expected one of mdns, fixed (those of this build; consul, dns, etcd, kubernetes, mdns, \
+                 nats, zookeeper come with the cargo feature of their name), found \"nonsense\"",
             ),
             (
                 None,

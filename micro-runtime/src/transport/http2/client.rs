@@ -12,6 +12,7 @@ use h2::client::{ResponseFuture, SendRequest};
 use super::client_stream::{Call, Hold, Reply, Request};
 use super::error::broken;
 use super::head;
+use super::pulse::Pulse;
 use super::turn::{Gather, Signal, Tap, Task, come_back};
 use crate::exchange::{
     BoxFuture, Broken, ConnInfo, Connection, Dialled, HttpVersion, Incoming, Io, Load, NotOpened,
@@ -45,6 +46,7 @@ pub async fn connect(
     let calls = Signal::new(&task);
     let waker = Waker::from(Arc::clone(&calls));
     let tap = Tap::new(io, &task);
+    let heard = tap.heard();
 
     let greeting = async {
         let mut handshake = pin!(builder(limits).handshake::<_, Bytes>(tap));
@@ -55,7 +57,9 @@ pub async fn connect(
         })
         .await
         .map_err(|error| broken(&error))?;
+        let mut h2 = h2;
         let mut driver = Driver {
+            pulse: Pulse::new(&task, heard, h2.ping_pong(), limits),
             h2,
             waker: waker.clone(),
             calls,
@@ -113,6 +117,8 @@ struct Driver {
     task: Arc<Task>,
     shared: Arc<Shared>,
     gather: Gather,
+    /// `None` if no signs of life are asked for.
+    pulse: Option<Pulse>,
 }
 
 /// What the task and the handles share.
@@ -176,6 +182,12 @@ impl Driver {
     }
 
     fn turn(&mut self) -> Poll<()> {
+        if let Some(pulse) = &mut self.pulse
+            && pulse.poll(self.shared.gauge.in_flight() > 0).is_ready()
+        {
+            tracing::debug!(peer = %self.shared.info.peer, "a server gave no sign of life, its connection is cut");
+            return Poll::Ready(());
+        }
         // Woken by one of several calls: the others that are ready come first, so that all of them leave
         // together. A call that is alone does not wait.
         let written = self.calls.is_raised() && self.shared.gauge.in_flight() > 1;
@@ -205,7 +217,8 @@ impl Future for Driver {
         self.task.enter(cx);
         let polled = self.turn();
         self.task.leave();
-        if polled.is_pending() && self.calls.is_raised() {
+        let raised = self.calls.is_raised() || self.pulse.as_ref().is_some_and(Pulse::is_raised);
+        if polled.is_pending() && raised {
             come_back(cx);
         }
         polled

@@ -9,6 +9,7 @@ mod client_stream;
 mod error;
 mod head;
 mod keep;
+mod pulse;
 mod server;
 mod server_stream;
 mod turn;

@@ -1,5 +1,8 @@
 //! [`Plan`]: what one call is to do, and how far it has come; its attempts.
 
+mod again;
+mod hedge;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,15 +10,17 @@ use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::limit::{Limit, Over};
+use super::policy::{Hedge, Policy};
 use super::pool::{NoConnection, Pool, Terms, Unsent};
 use super::receive::{Failure, Receiving};
 use super::target::Target;
 use crate::deadline::Deadline;
 use crate::exchange::{Incoming, OutHead, Outgoing};
+use crate::interceptor::{Attempt, AttemptKind, Attempts};
 use crate::metadata::Metadata;
 use crate::registry::Node;
 use crate::selector::{self, Balancer, CallInfo, NoNode, Picked, Slot, Tried};
-use crate::status::{Code, Status};
+use crate::status::Status;
 
 /// How long look-up, pick and connect may take for a call without a deadline.
 const OPENING: Duration = Duration::from_secs(5);
@@ -24,10 +29,8 @@ const OPENING: Duration = Duration::from_secs(5);
 /// answers nothing, and must not use up the call's time. The dial goes on by itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The pause before the call goes to a node again that it has been to; grows by [`PAUSE_FACTOR`].
-const PAUSE: Duration = Duration::from_millis(100);
-const PAUSE_FACTOR: f64 = 1.6;
-const PAUSE_JITTER: f64 = 0.2;
+/// So many attempts of a call are kept for its reply.
+const LOG: usize = 64;
 
 /// A call in the making.
 #[derive(Debug)]
@@ -38,22 +41,42 @@ pub(super) struct Plan {
     pub(super) metadata: Metadata,
     pub(super) limit: Limit,
     deadline: Option<Deadline>,
-    /// How often it may be made again although it may have been processed; 0 if it is not safe to repeat.
-    pub(super) retries: u32,
-    /// How often it was sent, or was to be sent, to a node.
-    pub(super) attempts: u32,
+    /// Whether it may be made again although it may have been processed.
+    safe: bool,
+    /// How often that may be done yet.
+    retries: u32,
+    /// How often it was done: what servers are told.
+    repeated: u32,
+    wait_for_ready: bool,
+    hedge: Option<Arc<Hedge>>,
+    /// How often it was sent to a node, or a connection to a node was made for it.
+    attempts: u32,
+    /// When the attempt that is under way began, and why.
+    began: Instant,
+    kind: AttemptKind,
+    /// The attempts that failed; if the caller asked for them, that which succeeded, too.
+    log: Vec<Attempt>,
+    pub(super) observed: bool,
+    /// What interceptors see of them.
+    pub(super) observer: Option<Attempts>,
     /// The time left when no time has passed: [`Limit::left`] at the start, without a look at the clock.
     pub(super) whole: Option<Duration>,
     /// A node that was picked and did not take the call at once.
     picked: Option<Picked<Pool>>,
     /// A node whose connection takes longer than [`PATIENCE`]; the call comes back to it when there is no
     /// other.
-    slow: Option<Picked<Pool>>,
+    slow: Option<(Picked<Pool>, Instant)>,
     tried: Tried,
+    /// How often a node refused it after it had been sent there.
+    refused: u32,
     /// How often a goodbye was forgiven.
     goodbyes: u32,
     /// How often it went to a node again.
     revisits: u32,
+    /// How often it waited for any node at all.
+    waits: u32,
+    /// How long the server that answered last wants it to wait.
+    delay: Option<Duration>,
     /// The last attempt's failure is one that a call that is safe to repeat may be repeated for.
     repeating: bool,
     last: Option<Status>,
@@ -79,8 +102,10 @@ impl Plan {
         path: Bytes,
         metadata: Metadata,
         limit: Limit,
-        retries: u32,
+        policy: Policy,
     ) -> Plan {
+        let retries = policy.repeats.unwrap_or_default();
+        target.gate().call(limit.started());
         Plan {
             target,
             balancer,
@@ -88,18 +113,35 @@ impl Plan {
             metadata,
             whole: limit.whole(),
             deadline: limit.deadline(),
+            began: limit.started(),
             limit,
+            safe: retries > 0 || policy.hedge.is_some(),
             retries,
+            repeated: 0,
+            wait_for_ready: policy.wait_for_ready,
+            hedge: policy.hedge,
             attempts: 0,
+            kind: AttemptKind::First,
+            log: Vec::new(),
+            observed: false,
+            observer: None,
             picked: None,
             slow: None,
             tried: Tried::default(),
+            refused: 0,
             goodbyes: 0,
             revisits: 0,
+            waits: 0,
+            delay: None,
             repeating: false,
             last: None,
             answer: None,
         }
+    }
+
+    /// Whether a unary call may be at several nodes at once.
+    pub(super) fn is_hedged(&self) -> bool {
+        self.hedge.is_some()
     }
 
     /// Opens the call without waiting; called once, when no time has passed yet.
@@ -137,25 +179,31 @@ impl Plan {
     /// # Errors
     /// The call is over.
     pub(super) async fn open(mut self, first: Option<Bytes>, end: bool) -> Result<Opened, Status> {
+        self.pushed_back().await?;
         let mut opening = match self.limit.deadline() {
-            Some(_) => None,
-            None => Some(self.limit.at_most(OPENING)),
+            None if !self.wait_for_ready => Some(self.limit.at_most(OPENING)),
+            _ => None,
         };
         loop {
             if let Some(over) = self.limit.check() {
                 return Err(self.over(over, format_args!("the call was to be opened")));
             }
             let (picked, patient) = match self.picked.take().map_or_else(|| self.pick(None), Ok) {
-                Ok(picked) => (picked, false),
+                Ok(picked) => {
+                    self.began = Instant::now();
+                    (picked, false)
+                }
                 Err(no_node) => match self.slow.take() {
-                    Some(picked) => (picked, true),
+                    Some((picked, began)) => {
+                        self.began = began;
+                        (picked, true)
+                    }
                     None => {
                         self.find(no_node, opening.as_mut()).await?;
                         continue;
                     }
                 },
             };
-            self.attempts += u32::from(!patient);
             let limit = opening.as_mut().unwrap_or(&mut self.limit);
             let connecting = Connecting {
                 target: &self.target,
@@ -163,6 +211,7 @@ impl Plan {
                 path: &self.path,
                 metadata: &self.metadata,
                 deadline: self.deadline,
+                repeated: self.repeated,
                 first: &first,
                 end,
                 eager: picked.is_probe(),
@@ -175,148 +224,39 @@ impl Plan {
             };
             match bound {
                 Ok(Ok(Ok((out, incoming)))) => {
+                    self.attempts += u32::from(!patient);
+                    if let Some((slow, began)) = self.slow.take() {
+                        let text = format_args!("no connection yet, another node took the call");
+                        self.record(
+                            &slow,
+                            began,
+                            AttemptKind::First,
+                            Err(Status::cancelled(text)),
+                        );
+                    }
                     let mut picked = picked;
                     picked.sent();
-                    self.slow = None;
                     return Ok(self.opened(picked, out, incoming));
                 }
                 Ok(Ok(Err(failed))) => self.not_connected(picked, &failed, patient),
                 // There may be another node meanwhile.
                 Ok(Err(_)) => {
+                    self.attempts += 1;
                     self.tried.add(&picked);
-                    self.slow = Some(picked);
+                    self.kind = AttemptKind::Transparent;
+                    self.slow = Some((picked, self.began));
                 }
                 Err(over) => {
-                    let address = &picked.slot().node().address;
-                    return Err(self.over(
+                    self.attempts += u32::from(!patient);
+                    let address = picked.slot().node().address.clone();
+                    let status = self.over(
                         over,
                         format_args!("a connection to node {address} was made"),
-                    ));
+                    );
+                    self.record(&picked, self.began, self.kind, Err(status.clone()));
+                    return Err(status);
                 }
             }
-        }
-    }
-
-    fn not_connected(&mut self, picked: Picked<Pool>, failed: &NoConnection, counted: bool) {
-        let address = &picked.slot().node().address;
-        self.last = Some(match &failed {
-            NoConnection::Failed(broken) => {
-                Status::unavailable(format_args!("no connection to node {address}: {broken}"))
-            }
-            NoConnection::BackingOff(broken) => Status::unavailable(format_args!(
-                "no connection to node {address} a moment ago: {broken}"
-            )),
-            NoConnection::Crowded => Status::resource_exhausted(format_args!(
-                "too many calls wait for a connection to node {address}"
-            )),
-        });
-        self.answer = None;
-        self.repeating = false;
-        if !counted {
-            self.tried.add(&picked);
-        }
-        match failed {
-            NoConnection::Failed(_) => picked.failed(selector::Failure::Connection),
-            NoConnection::BackingOff(_) | NoConnection::Crowded => drop(picked),
-        }
-    }
-
-    /// Makes a node available, after none could be picked: looks the service up, or lets the call go to one
-    /// that it has been to.
-    async fn find(&mut self, no_node: NoNode, opening: Option<&mut Limit>) -> Result<(), Status> {
-        if self.tried.len() > 0 {
-            if self.repeating {
-                let pause = self.pause();
-                if self.limit.left().is_none_or(|left| left > pause) {
-                    self.revisits += 1;
-                    self.repeating = false;
-                    self.tried = Tried::default();
-                    if let Err(over) = self.limit.bound(tokio::time::sleep(pause)).await {
-                        return Err(self.over(over, format_args!("it waited to be sent again")));
-                    }
-                    return Ok(());
-                }
-            }
-            return Err(self.exhausted(&no_node));
-        }
-        if !no_node.is_unknown() {
-            return Err(self.exhausted(&no_node));
-        }
-        let limit = opening.unwrap_or(&mut self.limit);
-        // The one or the other has a deadline.
-        let deadline = limit.deadline().unwrap_or_else(|| Deadline::after(OPENING));
-        match limit.bound(self.balancer.ready(deadline)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(no_node)) => Err(self.exhausted(&no_node)),
-            Err(over) => {
-                let registry = self.target.registry_name();
-                let name = self.balancer.name();
-                Err(self.over(
-                    over,
-                    format_args!("service {name:?} was looked up in the registry {registry}"),
-                ))
-            }
-        }
-    }
-
-    /// Whether the call may be made again after this failure; if so, it is prepared for that.
-    pub(super) fn again(&mut self, failure: &Failure, picked: &Picked<Pool>) -> bool {
-        let repeats = failure.status.code() == Code::Unavailable
-            && !failure.committed
-            && self.retries > 0
-            && !failure.unprocessed;
-        if !failure.unprocessed && !repeats {
-            return false;
-        }
-        if repeats {
-            self.retries -= 1;
-        }
-        self.repeating = repeats;
-        if failure.goodbye && failure.unprocessed && self.goodbyes == 0 {
-            // It only closes this connection: the node is as good as any.
-            self.goodbyes += 1;
-        } else {
-            self.tried.add(picked);
-        }
-        self.last = Some(failure.at(picked));
-        self.answer = failure.answered.then(|| failure.status.clone());
-        true
-    }
-
-    /// The status of a call that its limit ended.
-    pub(super) fn over(&self, over: Over, what: std::fmt::Arguments<'_>) -> Status {
-        if self.limit.deadline().is_none() && over == Over::Deadline {
-            return self.with_last(
-                Code::Unavailable,
-                format_args!("the call could not be opened within {OPENING:?}, while {what}"),
-            );
-        }
-        let status = self.limit.status(over, what);
-        self.with_last(status.code(), format_args!("{}", status.message()))
-    }
-
-    fn exhausted(&mut self, no_node: &NoNode) -> Status {
-        if let Some(answer) = self.answer.take() {
-            return answer;
-        }
-        let code = match &self.last {
-            Some(last) => last.code(),
-            None => Code::Unavailable,
-        };
-        self.with_last(code, format_args!("{no_node}"))
-    }
-
-    fn with_last(&self, code: Code, text: std::fmt::Arguments<'_>) -> Status {
-        match &self.last {
-            Some(last) => Status::new(
-                code,
-                format_args!(
-                    "{text}; attempts: {}, the last one: {}",
-                    self.attempts,
-                    last.message()
-                ),
-            ),
-            None => Status::new(code, text),
         }
     }
 
@@ -336,7 +276,13 @@ impl Plan {
     fn head(&self, slot: &Slot<Pool>, left: Option<Duration>) -> OutHead {
         let authority = slot.payload().authority(slot);
         let heads = self.target.settings().heads;
-        heads.request(self.path.clone(), authority, left, &self.metadata)
+        heads.request(
+            self.path.clone(),
+            authority,
+            left,
+            self.repeated,
+            &self.metadata,
+        )
     }
 
     fn terms(&self) -> Terms {
@@ -356,10 +302,35 @@ impl Plan {
         }
     }
 
-    fn pause(&self) -> Duration {
-        let exponent = i32::try_from(self.revisits.min(16)).unwrap_or(16);
-        let jitter = 1.0 - PAUSE_JITTER + 2.0 * PAUSE_JITTER * fastrand::f64();
-        PAUSE.mul_f64(PAUSE_FACTOR.powi(exponent) * jitter)
+    /// The call has succeeded at this node.
+    fn succeeded(&mut self, picked: &Picked<Pool>) {
+        self.target.gate().succeeded();
+        if self.observed {
+            self.record(picked, self.began, self.kind, Ok(()));
+        }
+    }
+
+    /// An attempt has ended.
+    fn record(
+        &mut self,
+        picked: &Picked<Pool>,
+        began: Instant,
+        kind: AttemptKind,
+        result: Result<(), Status>,
+    ) {
+        let attempt = Attempt {
+            node: Arc::clone(&picked.slot().node()),
+            kind,
+            began: began.saturating_duration_since(self.limit.started()),
+            duration: began.elapsed(),
+            result,
+        };
+        if let Some(observer) = &self.observer {
+            observer.push(attempt.clone());
+        }
+        if self.log.len() < LOG {
+            self.log.push(attempt);
+        }
     }
 }
 
@@ -370,6 +341,7 @@ struct Connecting<'a> {
     path: &'a Bytes,
     metadata: &'a Metadata,
     deadline: Option<Deadline>,
+    repeated: u32,
     first: &'a Option<Bytes>,
     end: bool,
     eager: bool,
@@ -387,7 +359,8 @@ impl Connecting<'_> {
         let head = || {
             let left = self.deadline.map(Deadline::left);
             let (path, authority) = (self.path.clone(), authority.clone());
-            settings.heads.request(path, authority, left, self.metadata)
+            let heads = settings.heads;
+            heads.request(path, authority, left, self.repeated, self.metadata)
         };
         let first = self.first.clone();
         pool.open(self.slot, terms, head, first, self.end, self.eager)
@@ -401,11 +374,15 @@ pub(super) struct Reply {
     pub(super) message: Bytes,
     pub(super) receiving: Receiving,
     pub(super) node: Arc<Node>,
-    pub(super) attempts: u32,
+    pub(super) attempts: Vec<Attempt>,
 }
 
 /// Makes a unary call to its end, with as many attempts as it may have.
 pub(super) async fn unary(mut plan: Plan, body: Bytes) -> Result<Reply, Status> {
+    if let Some(hedge) = plan.hedge.take() {
+        // Boxed, so that calls that are not hedged need no room for it.
+        return Box::pin(hedge::unary(plan, body, hedge)).await;
+    }
     loop {
         let mut opened = plan.open(Some(body.clone()), true).await?;
         let mut kept = None;
@@ -424,15 +401,23 @@ pub(super) async fn unary(mut plan: Plan, body: Bytes) -> Result<Reply, Status> 
 
 impl Opened {
     /// The reply is there.
-    pub(super) fn succeeded(self, message: Bytes) -> Reply {
+    pub(super) fn succeeded(mut self, message: Bytes) -> Reply {
         let node = Arc::clone(&self.picked.slot().node());
+        self.plan.succeeded(&self.picked);
         self.picked.succeeded();
         Reply {
             message,
             receiving: self.receiving,
             node,
-            attempts: self.plan.attempts,
+            attempts: self.plan.log,
         }
+    }
+
+    /// A stream was opened, which is all that its interceptors see.
+    pub(super) fn observe(&mut self) {
+        let plan = &mut self.plan;
+        plan.record(&self.picked, plan.began, plan.kind, Ok(()));
+        plan.observer = None;
     }
 
     /// The attempt has failed: gives the call back if it may be made again, or its status.
@@ -451,12 +436,12 @@ impl Opened {
     }
 
     /// The call is over before its reply.
-    pub(super) fn timed_out(self, over: Over) -> Status {
-        let address = &self.picked.slot().node().address;
-        let status = self.plan.over(
-            over,
-            format_args!("it waited for the reply of node {address}"),
-        );
+    pub(super) fn timed_out(mut self, over: Over) -> Status {
+        let address = self.picked.slot().node().address.clone();
+        let plan = &mut self.plan;
+        let what = format_args!("it waited for the reply of node {address}");
+        let status = plan.over(over, what);
+        plan.record(&self.picked, plan.began, plan.kind, Err(status.clone()));
         if over == Over::Deadline {
             self.picked.failed(selector::Failure::TimedOut);
         }

@@ -2,7 +2,8 @@
 //!
 //! An interceptor sees the [`Invocation`] (method, metadata, the message of a unary call), passes it on with
 //! [`Next::run`] (or answers itself), and sees the [`Outcome`]. The first one given is the outermost. With
-//! none, a call costs nothing more.
+//! none, a call costs nothing more. On a client it runs around the whole call, and [`Invocation::attempts`]
+//! shows what tries there were: nodes, times, statuses.
 //!
 //! ```
 //! use micro_runtime::interceptor::{self, Invocation, Next, Outcome};
@@ -27,6 +28,10 @@ use crate::exchange::BoxFuture;
 use crate::metadata::Metadata;
 use crate::method::{MethodInfo, MethodKind};
 use crate::status::Result;
+
+mod attempt;
+
+pub use attempt::{Attempt, AttemptKind, Attempts};
 
 /// Code around every call.
 pub trait Interceptor: Send + Sync + 'static {
@@ -96,6 +101,8 @@ pub struct Invocation {
     pub(crate) metadata: Metadata,
     pub(crate) message: Option<Box<dyn Any + Send>>,
     pub(crate) context: Option<Context>,
+    /// `None` on a server.
+    pub(crate) attempts: Option<Attempts>,
 }
 
 // ===== impl Invocation =====
@@ -177,6 +184,13 @@ impl Invocation {
     #[must_use]
     pub fn context(&self) -> Option<&Context> {
         self.context.as_ref()
+    }
+
+    /// On a client the attempts that the call is made with, which are there once [`Next::run`] has come back,
+    /// whether it succeeded or not; of a stream those until it was opened. On a server there are none.
+    #[must_use]
+    pub fn attempts(&self) -> Attempts {
+        self.attempts.clone().unwrap_or_default()
     }
 }
 
@@ -308,6 +322,7 @@ mod tests {
             metadata: Metadata::new(),
             message: Some(Box::new(1u8)),
             context: None,
+            attempts: None,
         }
     }
 

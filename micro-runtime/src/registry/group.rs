@@ -1,0 +1,125 @@
+//! Changes of single nodes, put together into few events.
+
+use std::collections::BTreeMap;
+
+use super::{Action, Event, Service};
+
+/// The events that say these changes: one for each action and version of a service, in the order of deletions,
+/// creations, updates, so that a node which moves from one version to another is never gone at the end.
+///
+/// What is said of a service besides its nodes is what its last change says.
+pub(crate) fn events(changes: impl IntoIterator<Item = (Action, Service)>) -> Vec<Event> {
+    let mut groups: BTreeMap<(u8, String, String), (Action, Service)> = BTreeMap::new();
+    for (action, mut service) in changes {
+        let order = match action {
+            Action::Delete => 0,
+            Action::Create => 1,
+            Action::Update => 2,
+        };
+        let key = (order, service.name.clone(), service.version.clone());
+        match groups.entry(key) {
+            std::collections::btree_map::Entry::Vacant(group) => {
+                group.insert((action, service));
+            }
+            std::collections::btree_map::Entry::Occupied(mut group) => {
+                let (_, whole) = group.get_mut();
+                let mut nodes = std::mem::take(&mut whole.nodes);
+                nodes.append(&mut service.nodes);
+                *whole = Service { nodes, ..service };
+            }
+        }
+    }
+    let events = groups.into_values();
+    events
+        .map(|(action, service)| Event { action, service })
+        .collect()
+}
+
+/// The versions that these one-node services make up: their nodes together, each id once, with what the last
+/// one says of the service besides.
+pub(crate) fn versions(services: impl IntoIterator<Item = Service>) -> Vec<Service> {
+    let mut versions: BTreeMap<(String, String), (Service, BTreeMap<String, super::Node>)> =
+        BTreeMap::new();
+    for mut service in services {
+        let nodes = std::mem::take(&mut service.nodes);
+        let key = (service.name.clone(), service.version.clone());
+        let (head, known) = versions.entry(key).or_default();
+        *head = service;
+        known.extend(nodes.into_iter().map(|node| (node.id.clone(), node)));
+    }
+    let versions = versions.into_values();
+    versions
+        .map(|(service, nodes)| Service {
+            nodes: nodes.into_values().collect(),
+            ..service
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Node;
+
+    fn service(name: &str, version: &str, ids: &[&str]) -> Service {
+        Service {
+            name: name.into(),
+            version: version.into(),
+            nodes: ids
+                .iter()
+                .map(|id| Node {
+                    id: (*id).into(),
+                    address: format!("{id}:1"),
+                    ..Node::default()
+                })
+                .collect(),
+            ..Service::default()
+        }
+    }
+
+    #[test]
+    fn changes_of_one_version_are_one_event() {
+        let changes = [
+            (Action::Update, service("a", "1", &["u"])),
+            (Action::Create, service("a", "1", &["x"])),
+            (Action::Create, service("a", "2", &["z"])),
+            (Action::Delete, service("a", "1", &["z"])),
+            (Action::Create, service("a", "1", &["y"])),
+        ];
+        let found: Vec<_> = events(changes)
+            .into_iter()
+            .map(|event| {
+                let ids: Vec<_> = event
+                    .service
+                    .nodes
+                    .into_iter()
+                    .map(|node| node.id)
+                    .collect();
+                (event.action, event.service.version, ids.join(" "))
+            })
+            .collect();
+        let expected = [
+            (Action::Delete, "1", "z"),
+            (Action::Create, "1", "x y"),
+            (Action::Create, "2", "z"),
+            (Action::Update, "1", "u"),
+        ];
+        assert_eq!(
+            found,
+            expected.map(|(action, version, ids)| (action, version.into(), ids.into()))
+        );
+    }
+
+    #[test]
+    fn versions_have_each_node_once() {
+        let found = versions([
+            service("a", "1", &["x"]),
+            service("a", "2", &["z"]),
+            service("a", "1", &["y", "x"]),
+        ]);
+        assert_eq!(
+            found,
+            [service("a", "1", &["x", "y"]), service("a", "2", &["z"])]
+        );
+    }
+}

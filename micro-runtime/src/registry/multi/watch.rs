@@ -1,0 +1,332 @@
+//! The watch of [`Multi`](super::Multi): the events of all registries, and who may say that a node is gone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{Answer, Asked, Inner, ask, together};
+use crate::error::{Error, ErrorKind};
+use crate::registry::diff::{self, by_key};
+use crate::registry::{Action, AnyRegistry, Event, Registry, Service, Watcher};
+
+/// Events that a watcher may leave unread; beyond it the registries' own watches wait, by their own rules.
+const BUFFER: usize = 256;
+
+/// The longest that the opening of one registry's watch may take.
+const OPEN: Duration = Duration::from_secs(4);
+
+/// How long the opening of the other watches is waited for once one stands.
+const OPEN_SETTLE: Duration = Duration::from_secs(1);
+
+/// Between attempts to open a watch again; the longest lets news through within 3 s of a registry's return.
+const REOPEN_FIRST: Duration = Duration::from_millis(100);
+const REOPEN_LONGEST: Duration = Duration::from_millis(1500);
+
+/// A watch that stood this long was well.
+const WELL: Duration = Duration::from_secs(10);
+
+/// How often a registry that offers no watch is looked at: as the client's cache does.
+const POLL: Duration = Duration::from_secs(15);
+
+type Item = Result<Event, Error>;
+
+/// Opens the watches; resolves when all of them have answered, or a second after one stands.
+pub(super) async fn open(inner: &Arc<Inner>, name: Option<&str>) -> Result<Watcher, Error> {
+    let (events, received) = mpsc::channel(BUFFER);
+    let mut followers = JoinSet::new();
+    let mut opened = Vec::new();
+    for (index, member) in inner.members.iter().enumerate() {
+        let (tell, told) = oneshot::channel();
+        let follower = Follower {
+            index,
+            registry: member.registry.clone(),
+            name: name.map(str::to_owned),
+            events: events.clone(),
+            alive: inner.alive.subscribe(),
+        };
+        followers.spawn(follower.run(tell));
+        opened.push(told);
+    }
+    drop(events);
+    let late = inner.late.subscribe();
+    let mut limit = None;
+    let mut errors = Vec::new();
+    for (member, told) in inner.members.iter().zip(opened) {
+        let result = match limit {
+            Some(limit) => timeout_at(limit, told).await.ok(),
+            None => Some(told.await),
+        };
+        match result {
+            Some(Ok(Ok(()))) => {
+                limit.get_or_insert_with(|| Instant::now() + OPEN_SETTLE);
+            }
+            Some(Ok(Err(error))) => errors.push((member, error)),
+            // It opens later, or its task has ended with the runtime.
+            Some(Err(_)) | None => {}
+        }
+    }
+    if errors.len() == inner.members.len() {
+        return Err(together("no registry can be watched", errors));
+    }
+    let (out, watcher) = mpsc::channel(BUFFER);
+    let merger = Merger {
+        inner: Arc::downgrade(inner),
+        name: name.map(str::to_owned),
+        out,
+    };
+    tokio::spawn(merger.run(followers, received, late));
+    Ok(Watcher::from_channel(watcher))
+}
+
+/// Follows one registry: opens its watch, and opens it again.
+struct Follower {
+    index: usize,
+    registry: AnyRegistry,
+    name: Option<String>,
+    events: mpsc::Sender<(usize, Item)>,
+    alive: tokio::sync::watch::Receiver<()>,
+}
+
+// ===== impl Follower =====
+
+impl Follower {
+    /// `tell` is told how the first attempt went.
+    async fn run(mut self, tell: oneshot::Sender<Result<(), Error>>) {
+        let mut alive = self.alive.clone();
+        tokio::select! {
+            _ = alive.changed() => {}
+            () = self.follow(tell) => {}
+        }
+    }
+
+    async fn follow(&mut self, tell: oneshot::Sender<Result<(), Error>>) {
+        let mut tell = Some(tell);
+        let mut told = |result| match tell.take() {
+            // Who waited has gone.
+            Some(tell) => {
+                let _ = tell.send(result);
+                true
+            }
+            None => false,
+        };
+        let mut pause = REOPEN_FIRST;
+        loop {
+            let opening = timeout(OPEN, self.registry.watch(self.name.as_deref())).await;
+            let opening = opening.unwrap_or_else(|_| {
+                Err(Error::registry(format_args!(
+                    "no watch within {} s",
+                    OPEN.as_secs()
+                )))
+            });
+            let opened = Instant::now();
+            match opening {
+                Ok(mut watcher) => {
+                    // What happened in between is not told by anyone.
+                    if !told(Ok(())) && !self.say("watched again").await {
+                        return;
+                    }
+                    while let Some(item) = watcher.next().await {
+                        if self.events.send((self.index, item)).await.is_err() {
+                            return;
+                        }
+                    }
+                    if !self.say("not watched for a moment").await {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    let polled = self.name.clone();
+                    told(match polled {
+                        Some(_) => Ok(()),
+                        None => Err(error),
+                    });
+                    if let Some(name) = polled {
+                        self.poll(&name).await;
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::debug!(registry = self.registry.name(), %error, "One of several watches failed");
+                    told(Err(error));
+                }
+            }
+            if opened.elapsed() >= WELL {
+                pause = REOPEN_FIRST;
+            }
+            sleep(pause.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+            pause = (pause * 2).min(REOPEN_LONGEST);
+        }
+    }
+
+    /// Has the watcher look for itself; says whether anyone listens.
+    async fn say(&self, what: &str) -> bool {
+        let error = Error::registry(format_args!(
+            "{} is {what}, look up what has changed",
+            self.registry.name()
+        ));
+        self.events.send((self.index, Err(error))).await.is_ok()
+    }
+
+    /// Looks again and again, and tells the difference.
+    async fn poll(&self, name: &str) {
+        let mut old: Option<Vec<Service>> = None;
+        loop {
+            if let Ok(Ok(new)) = timeout(OPEN, self.registry.get(name)).await {
+                if let Some(old) = &old {
+                    for event in diff::events(old, &new) {
+                        if self.events.send((self.index, Ok(event))).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                old = Some(new);
+            }
+            sleep(POLL.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+        }
+    }
+}
+
+/// Joins what the followers bring.
+struct Merger {
+    inner: Weak<Inner>,
+    name: Option<String>,
+    out: mpsc::Sender<Item>,
+}
+
+// ===== impl Merger =====
+
+impl Merger {
+    /// Ends when the watcher or the last clone of the registry is dropped; the followers end with it.
+    async fn run(
+        self,
+        followers: JoinSet<()>,
+        mut events: mpsc::Receiver<(usize, Item)>,
+        mut late: broadcast::Receiver<Event>,
+    ) {
+        let _followers = followers;
+        loop {
+            tokio::select! {
+                () = self.out.closed() => return,
+                event = late.recv() => {
+                    let item = match event {
+                        Ok(event) => Ok(event),
+                        Err(broadcast::error::RecvError::Lagged(missed)) => Err(Error::registry(
+                            format_args!("{missed} events were missed, look up what has changed"),
+                        )),
+                        // The last clone was dropped.
+                        Err(broadcast::error::RecvError::Closed) => return,
+                    };
+                    let concerns = match (&item, &self.name) {
+                        (Ok(event), Some(name)) => event.service.name == *name,
+                        _ => true,
+                    };
+                    if concerns && self.out.send(item).await.is_err() {
+                        return;
+                    }
+                }
+                first = events.recv() => {
+                    // `None`: no registry can be watched any more, and none ever could be.
+                    let Some(first) = first else { return };
+                    let mut batch = vec![first];
+                    while batch.len() < BUFFER
+                        && let Ok(next) = events.try_recv()
+                    {
+                        batch.push(next);
+                    }
+                    let Some(items) = self.judge(batch).await else { return };
+                    for item in items {
+                        if self.out.send(item).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What of these events is passed on. The registries are asked once for each service that nodes are said
+    /// to have left, after the events were taken in, so that what they answer is not older.
+    async fn judge(&self, batch: Vec<(usize, Item)>) -> Option<Vec<Item>> {
+        let doubted: HashSet<String> = batch
+            .iter()
+            .filter_map(|(_, item)| item.as_ref().ok())
+            .filter(|event| event.action == Action::Delete)
+            .map(|event| event.service.name.clone())
+            .collect();
+        let mut asked = HashMap::new();
+        for name in doubted {
+            let inner = self.inner.upgrade()?;
+            let answers = ask(&inner, &name).await;
+            asked.insert(name, answers);
+        }
+        let mut items = Vec::new();
+        for (index, item) in batch {
+            match item {
+                Ok(event) if event.action == Action::Delete => {
+                    let answers = asked.get(&event.service.name);
+                    let inner = self.inner.upgrade()?;
+                    if let Some(answers) = answers {
+                        items.extend(gone(&inner, index, event, answers));
+                    }
+                }
+                item => items.push(item),
+            }
+        }
+        Some(items)
+    }
+}
+
+/// What is passed on of a registry's word that nodes left.
+fn gone(inner: &Inner, index: usize, mut event: Event, asked: &Asked) -> Vec<Item> {
+    // Without nodes it means all of the version: those that the others do not name.
+    if event.service.nodes.is_empty() {
+        return vec![Err(Error::registry(format_args!(
+            "a registry dropped all nodes of {:?}, look up which others name",
+            event.service.name
+        )))];
+    }
+    let mut known = inner.known();
+    let mut named: HashSet<&str> = HashSet::new();
+    let mut perhaps: HashSet<String> = HashSet::new();
+    for (other, answer) in asked.answers.iter().enumerate() {
+        if other == index {
+            continue;
+        }
+        // By id alone, since some registries say no address of a node that goes.
+        match answer {
+            Answer::Fresh(services) => named.extend(by_key(services).into_keys().map(|(id, _)| id)),
+            Answer::Remembered(..) => {
+                let said = known.said(&event.service.name, other).unwrap_or_default();
+                perhaps.extend(by_key(said).into_keys().map(|(id, _)| id.to_owned()));
+            }
+        }
+    }
+    let unnamed = event.service.nodes.iter();
+    let unnamed = unnamed.filter(|node| !named.contains(node.id.as_str()));
+    known.left(&event.service.name, unnamed);
+    drop(known);
+    let doubtful = event
+        .service
+        .nodes
+        .iter()
+        .any(|node| !named.contains(node.id.as_str()) && perhaps.contains(node.id.as_str()));
+    event
+        .service
+        .nodes
+        .retain(|node| !named.contains(node.id.as_str()) && !perhaps.contains(node.id.as_str()));
+    let mut items = Vec::new();
+    if doubtful {
+        items.push(Err(Error::registry(format_args!(
+            "nodes of {:?} left one registry, and another that named them does not answer, look up what it says",
+            event.service.name
+        ))));
+    }
+    if !event.service.nodes.is_empty() {
+        items.push(Ok(event));
+    }
+    items
+}

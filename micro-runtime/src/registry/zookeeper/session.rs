@@ -1,0 +1,419 @@
+//! The session: made, kept, made anew when it is lost, and with it every node of ours.
+//!
+//! The library's client keeps one session. It is dead for good once it thinks that the session has expired,
+//! and while it has no connection it waits ever longer between its tries. So when it has been without one for
+//! a second, a rival is made beside it, with a session of its own; whichever has a connection first goes on.
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{debug, info, warn};
+use zookeeper_client as zk;
+
+use super::config::Config;
+use super::node;
+use crate::error::Error;
+
+/// How long a client may be without a connection before it gets a rival.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long one attempt to connect may take: with every server of an ensemble once.
+const CONNECT: Duration = Duration::from_secs(4);
+
+/// The pauses between attempts: a server that is back is found within a second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// The same between attempts to write nodes that ZooKeeper refuses.
+const REFUSED: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// How long a repeated call waits if no other session is in sight.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// A session; clones share it.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) client: zk::Client,
+    /// Counts the sessions of one registry.
+    pub(super) number: u64,
+}
+
+/// What the registry's handles, its session's task and its watches share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    /// What is to be in ZooKeeper as long as there is a session: data by path. Short sections without a wait,
+    /// hence a std mutex, as is the other.
+    records: Mutex<BTreeMap<String, Arc<[u8]>>>,
+    /// A record could not be written when it should have been.
+    unwritten: Notify,
+    /// Why there is no session.
+    failure: Mutex<Option<String>>,
+    /// Data that are no service have been found, which is said once.
+    warned: AtomicBool,
+}
+
+/// Why a call failed.
+pub(super) enum Failed {
+    /// There was no answer; it may come to pass yet.
+    Late(Error),
+    /// ZooKeeper said no.
+    Refused(Error),
+}
+
+/// The way to the session.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub(super) shared: Arc<Shared>,
+    pub(super) sessions: watch::Receiver<Option<Session>>,
+}
+
+// ===== impl Shared =====
+
+impl Shared {
+    pub(super) fn new(config: Config) -> Shared {
+        Shared {
+            config,
+            records: Mutex::default(),
+            unwritten: Notify::new(),
+            failure: Mutex::default(),
+            warned: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn keep(&self, path: &str, data: Arc<[u8]>) {
+        lock(&self.records).insert(path.to_owned(), data);
+    }
+
+    pub(super) fn forget(&self, path: &str) {
+        lock(&self.records).remove(path);
+    }
+
+    pub(super) fn kept(&self, path: &str) -> Option<Arc<[u8]>> {
+        lock(&self.records).get(path).cloned()
+    }
+
+    fn all_kept(&self) -> Vec<String> {
+        lock(&self.records).keys().cloned().collect()
+    }
+
+    fn fails(&self, why: Option<String>) {
+        *lock(&self.failure) = why;
+    }
+
+    pub(super) fn warn_of_data(&self, path: &str, why: &str) {
+        if self.warned.swap(true, Ordering::Relaxed) {
+            debug!(
+                path,
+                why, "A node in ZooKeeper is no service, it is left out"
+            );
+        } else {
+            warn!(
+                path,
+                why,
+                "A node in ZooKeeper is no service, it is left out; further ones are not told of"
+            );
+        }
+    }
+
+    /// Has the session's task write what could not be written.
+    pub(super) fn write_later(&self) {
+        self.unwritten.notify_one();
+    }
+
+    /// No answer came within the time of a call.
+    pub(super) fn late(&self) -> Error {
+        let Config {
+            cluster, timeout, ..
+        } = &self.config;
+        let why = lock(&self.failure).clone();
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
+        Error::registry(format_args!(
+            "zookeeper at {cluster} gave no answer within {timeout:?}{why}"
+        ))
+    }
+}
+
+// ===== impl Link =====
+
+impl Link {
+    /// The session, as soon as there is one; `None` when there will be none any more.
+    pub(super) async fn session(&mut self) -> Option<Session> {
+        let session = self.sessions.wait_for(Option::is_some).await;
+        session.ok()?.clone()
+    }
+
+    /// Makes a call, again and again until it has an answer or the time of a call is over. One that is lost
+    /// with its connection or session may have been done, so it must bear to be done twice.
+    pub(super) async fn call<T, F>(&mut self, call: impl Fn(Session) -> F) -> Result<T, Failed>
+    where
+        F: Future<Output = Result<T, zk::Error>>,
+    {
+        let deadline = Instant::now() + self.shared.config.timeout;
+        let late = |shared: &Shared| Failed::Late(shared.late());
+        loop {
+            let session = match timeout_at(deadline, self.session()).await {
+                Ok(Some(session)) => session,
+                Ok(None) => return Err(Failed::Late(ended())),
+                Err(_) => return Err(late(&self.shared)),
+            };
+            let answer = tokio::select! {
+                answer = timeout_at(deadline, call(session)) => answer.map_err(|_| late(&self.shared))?,
+                changed = self.sessions.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return Err(Failed::Late(ended())),
+                },
+            };
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) if is_lost(&error) => {
+                    // Another session is near, or the same one will be connected again.
+                    let changed = timeout(AGAIN, self.sessions.changed()).await;
+                    if matches!(changed, Ok(Err(_))) {
+                        return Err(Failed::Late(ended()));
+                    }
+                    if Instant::now() >= deadline {
+                        return Err(late(&self.shared));
+                    }
+                }
+                Err(error) => return Err(Failed::Refused(refused(&error))),
+            }
+        }
+    }
+}
+
+/// Whether a call may have been done or not, since what it went through is gone.
+pub(super) fn is_lost(error: &zk::Error) -> bool {
+    use zk::Error as E;
+    matches!(
+        error,
+        E::ConnectionLoss
+            | E::SessionExpired
+            | E::SessionMoved
+            | E::ClientClosed
+            | E::Timeout
+            | E::Throttled
+    )
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Error {
+        match failed {
+            Failed::Late(error) | Failed::Refused(error) => error,
+        }
+    }
+}
+
+pub(super) fn ended() -> Error {
+    Error::registry("the zookeeper registry's task has ended with its tokio runtime")
+}
+
+pub(super) fn refused(error: &zk::Error) -> Error {
+    let hint = match error {
+        zk::Error::NoAuth => {
+            "; the nodes of go-micro's registry are guarded there: give the address a user and password that \
+             may read and write them"
+        }
+        zk::Error::AuthFailed => "; the user or the password is wrong",
+        _ => "",
+    };
+    Error::registry(format_args!("zookeeper refused: {error}{hint}"))
+}
+
+/// Keeps a session until nobody has the registry.
+pub(super) async fn run(shared: Arc<Shared>, sessions: watch::Sender<Option<Session>>) {
+    let mut number = 0;
+    let mut backoff = Backoff::new(BACKOFF);
+    let mut made: Option<zk::Client> = None;
+    loop {
+        let client = match made.take() {
+            Some(client) => client,
+            None => connect(&shared, &mut backoff).await,
+        };
+        number += 1;
+        let session = Session { client, number };
+        shared.fails(None);
+        debug!(number, session = %session.client.session_id(), "A ZooKeeper session was made");
+        sessions.send_replace(Some(session.clone()));
+        let begun = Instant::now();
+        made = serve(&shared, &session).await;
+        // A session that ends at once, time after time, must not be made without a pause.
+        if begun.elapsed() >= BACKOFF.1 {
+            backoff.reset();
+        }
+        if made.is_none() {
+            sessions.send_replace(None);
+            sleep(backoff.next()).await;
+        }
+    }
+}
+
+/// Tries until there is a connection.
+async fn connect(shared: &Shared, backoff: &mut Backoff) -> zk::Client {
+    let mut told = false;
+    loop {
+        let config = &shared.config;
+        let mut connector = zk::Client::connector()
+            .with_session_timeout(config.session_timeout)
+            .with_fail_eagerly();
+        if let Some(digest) = &config.digest {
+            connector = connector.with_auth("digest", digest.as_bytes());
+        }
+        let why = match timeout(CONNECT, connector.connect(&config.cluster)).await {
+            Ok(Ok(client)) => return client,
+            Ok(Err(zk::Error::NoHosts)) => "no server could be connected to".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no session within {CONNECT:?}"),
+        };
+        if !std::mem::replace(&mut told, true) {
+            warn!(
+                servers = config.cluster,
+                why, "ZooKeeper cannot be reached, it is tried on"
+            );
+        }
+        shared.fails(Some(why));
+        sleep(backoff.next()).await;
+    }
+}
+
+/// Uses a session until it is over; gives the client of the one to use instead, if there is one.
+async fn serve(shared: &Shared, session: &Session) -> Option<zk::Client> {
+    let mut states = session.client.state_watcher();
+    let mut state = states.peek_state();
+    let mut refused = Backoff::new(REFUSED);
+    let mut write_at = Some(Instant::now());
+    let mut probe_at = Instant::now() + session.client.session_timeout();
+    loop {
+        if state.is_terminated() {
+            info!(number = session.number, %state, "The ZooKeeper session is over, another is made");
+            shared.fails(Some(format!("the session is over: {state}")));
+            return None;
+        }
+        let connected = state != zk::SessionState::Disconnected;
+        if !connected {
+            shared.fails(Some("the connection was lost".to_owned()));
+            let rival = async {
+                sleep(PATIENCE).await;
+                connect(shared, &mut Backoff::new(BACKOFF)).await
+            };
+            tokio::select! {
+                new = states.changed() => state = new,
+                rival = rival => {
+                    info!(number = session.number, "ZooKeeper is back, with another session");
+                    return Some(rival);
+                }
+            }
+            // Whatever was written before is there, if the session is; whatever was under way may not be.
+            write_at = Some(Instant::now());
+            continue;
+        }
+        shared.fails(None);
+        let write = async {
+            match write_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => pending().await,
+            }
+            write_all(shared, session).await
+        };
+        tokio::select! {
+            new = states.changed() => state = new,
+            done = write => {
+                write_at = if done {
+                    refused.reset();
+                    None
+                } else {
+                    Some(Instant::now() + refused.next())
+                };
+            }
+            () = shared.unwritten.notified() => {
+                write_at.get_or_insert_with(Instant::now);
+            }
+            () = tokio::time::sleep_until(probe_at) => {
+                probe_at = Instant::now() + session.client.session_timeout();
+                if is_broken(session).await {
+                    warn!(number = session.number, "The ZooKeeper client has broken down, another is made");
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the library's client has stopped working without having said so.
+async fn is_broken(session: &Session) -> bool {
+    let client = session.client.clone();
+    // In a task of its own, so that a panic in it does no harm here.
+    let probe = tokio::spawn(async move { client.check_stat("/").await });
+    match timeout(PATIENCE, probe).await {
+        Ok(Err(_)) => true,
+        Ok(Ok(Err(zk::Error::UnexpectedError(_)))) => true,
+        // No answer is a matter of the connection, which the client itself looks after.
+        Ok(Ok(_)) | Err(_) => false,
+    }
+}
+
+/// Makes sure of every node of ours; whether all went well.
+async fn write_all(shared: &Shared, session: &Session) -> bool {
+    let mut well = true;
+    for path in shared.all_kept() {
+        // A node that is given up or changed meanwhile is looked at once more.
+        while let Some(data) = shared.kept(&path) {
+            if let Err(error) = node::ensure(shared, session, &path, &data).await {
+                if !is_lost(&error) {
+                    warn!(path, %error, "ZooKeeper refuses a node, it is tried on");
+                }
+                well = false;
+                break;
+            }
+            if shared.kept(&path).as_deref() == Some(&*data) {
+                break;
+            }
+            if shared.kept(&path).is_none()
+                && let Err(error) = node::remove(shared, session, &path).await
+            {
+                debug!(path, %error, "A node that was given up could not be taken out, it ends with the session");
+            }
+        }
+    }
+    well
+}
+
+/// A growing pause with jitter.
+pub(super) struct Backoff {
+    next: Duration,
+    bounds: (Duration, Duration),
+}
+
+// ===== impl Backoff =====
+
+impl Backoff {
+    pub(super) fn new(bounds: (Duration, Duration)) -> Backoff {
+        Backoff {
+            next: bounds.0,
+            bounds,
+        }
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = jittered(self.next);
+        self.next = (self.next * 2).min(self.bounds.1);
+        pause
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.next = self.bounds.0;
+    }
+}
+
+/// A fifth more or less, so that those who lost the same server do not come back together.
+pub(super) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.8 + 0.4 * fastrand::f64())
+}
+
+/// Every section leaves what it guards whole, so that a panic in another cannot have broken it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

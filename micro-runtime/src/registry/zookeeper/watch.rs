@@ -1,0 +1,444 @@
+//! A watch: what was read, kept up to date by ZooKeeper's notices, and compared whole where those have gaps.
+//!
+//! A persistent recursive watch (ZooKeeper 3.6) tells which paths changed, not how, so each is read again. It
+//! tells nothing of what changed while there was no connection: then all is read again, as it is from time to
+//! time in any case. Without such watches all is read every few seconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+use zookeeper_client as zk;
+
+use super::read::{self, Nodes};
+use super::session::{Link, Session, Shared, jittered, refused};
+use crate::error::Error;
+use crate::registry::{Action, Event, Service, group};
+
+/// Events that a watcher may leave unread before its watch is ended.
+pub(super) const BACKLOG: usize = 1024;
+
+/// How often all is read again, and how often where there are no watches.
+const WHOLE: Duration = Duration::from_secs(300);
+const POLL: Duration = Duration::from_secs(5);
+
+/// The pauses between attempts to read that ZooKeeper refuses.
+const REFUSED: Duration = Duration::from_secs(1);
+
+/// More changed paths than this are not read one by one.
+const PATHS_MAX: usize = 256;
+
+/// A watch on one service, or on all.
+pub(super) struct Watch {
+    link: Link,
+    /// Of the service; `None` means all.
+    name: Option<String>,
+    directory: Option<String>,
+    events: mpsc::Sender<Result<Event, Error>>,
+    known: Nodes,
+}
+
+/// What is to be looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Dirty {
+    all: bool,
+    paths: BTreeSet<String>,
+}
+
+/// Why a session's part of a watch ended.
+enum End {
+    /// There is, or will be, another session.
+    Session,
+    /// Nobody listens any more, or too slowly.
+    Watcher,
+}
+
+// ===== impl Watch =====
+
+impl Watch {
+    pub(super) fn new(
+        link: Link,
+        name: Option<String>,
+        events: mpsc::Sender<Result<Event, Error>>,
+    ) -> Watch {
+        Watch {
+            link,
+            directory: name.as_deref().map(super::record::name),
+            name,
+            events,
+            known: Nodes::new(),
+        }
+    }
+
+    /// Runs until the watcher or the registry is dropped. Says `ready` once it stands: what changes from then
+    /// on is told.
+    pub(super) async fn run(mut self, ready: oneshot::Sender<()>) {
+        let mut ready = Some(ready);
+        loop {
+            let events = self.events.clone();
+            let session = tokio::select! {
+                () = events.closed() => return,
+                session = self.link.session() => session,
+            };
+            let Some(session) = session else { return };
+            let mut sessions = self.link.sessions.clone();
+            let number = session.number;
+            let over = async {
+                let other =
+                    |now: &Option<Session>| now.as_ref().is_none_or(|now| now.number != number);
+                // Ended too when the registry is dropped, which the next turn finds.
+                sessions.wait_for(other).await.is_ok()
+            };
+            let end = tokio::select! {
+                () = events.closed() => return,
+                _ = over => End::Session,
+                end = self.serve(&session, &mut ready) => end,
+            };
+            match end {
+                End::Watcher => return,
+                End::Session => {
+                    let gone = async {
+                        // The session's task will see what this has seen; until then there is nothing to do.
+                        let pause = tokio::time::sleep(jittered(Duration::from_millis(100)));
+                        pause.await;
+                    };
+                    tokio::select! {
+                        () = events.closed() => return,
+                        () = gone => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Watches over one session.
+    async fn serve(&mut self, session: &Session, ready: &mut Option<oneshot::Sender<()>>) -> End {
+        let shared = Arc::clone(&self.link.shared);
+        let path = match &self.directory {
+            Some(directory) => format!("{}/{directory}", shared.config.root),
+            None => shared.config.root.clone(),
+        };
+        let mode = zk::AddWatchMode::PersistentRecursive;
+        let mut watcher = match session.client.watch(&path, mode).await {
+            Ok(watcher) => Some(watcher),
+            Err(zk::Error::Unimplemented) => {
+                debug!(
+                    "This ZooKeeper has no recursive watches, its nodes are read every {POLL:?}"
+                );
+                None
+            }
+            Err(error) if super::session::is_lost(&error) => return End::Session,
+            Err(error) => return self.fails(&error).await,
+        };
+        let every = if watcher.is_some() { WHOLE } else { POLL };
+        let mut dirty = Dirty::all();
+        let mut whole_at = Instant::now() + jittered(every);
+        loop {
+            if !dirty.is_empty() {
+                match self
+                    .look(&shared, session, &std::mem::take(&mut dirty), ready)
+                    .await
+                {
+                    Ok(true) => {}
+                    Ok(false) => return End::Watcher,
+                    Err(zk::Error::ConnectionLoss | zk::Error::Throttled) => {
+                        // The watch, if it is one, will say when there is a connection again.
+                        tokio::time::sleep(jittered(Duration::from_millis(100))).await;
+                        dirty = Dirty::all();
+                        if session.client.state().is_terminated() {
+                            return End::Session;
+                        }
+                        continue;
+                    }
+                    Err(error) if super::session::is_lost(&error) => return End::Session,
+                    Err(error) => {
+                        self.fails(&error).await;
+                        dirty = Dirty::all();
+                        continue;
+                    }
+                }
+            }
+            let notice = async {
+                match &mut watcher {
+                    Some(watcher) => watcher.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let mut notice = tokio::select! {
+                notice = notice => Some(notice),
+                () = sleep_until(whole_at) => {
+                    whole_at = Instant::now() + jittered(every);
+                    dirty.all = true;
+                    None
+                }
+            };
+            // As many as have come: one look serves them all.
+            while let Some(event) = notice.take() {
+                if event.session_state.is_terminated() {
+                    // Asked for another, the library's watcher would panic.
+                    return End::Session;
+                }
+                dirty.take(&event, &shared.config.root);
+                if let Some(watcher) = &mut watcher
+                    && let std::task::Poll::Ready(next) = poll_once(watcher.changed()).await
+                {
+                    notice = Some(next);
+                }
+            }
+        }
+    }
+
+    /// Reads what is dirty and tells what has changed; `false` if nobody listens.
+    async fn look(
+        &mut self,
+        shared: &Arc<Shared>,
+        session: &Session,
+        dirty: &Dirty,
+        ready: &mut Option<oneshot::Sender<()>>,
+    ) -> Result<bool, zk::Error> {
+        let mut changes = Vec::new();
+        if dirty.all {
+            let mut now = read::nodes(shared, session, self.directory.as_deref()).await?;
+            if let Some(name) = &self.name {
+                // Another service may share the directory: `a/b` and `a-b`.
+                now.retain(|_, (_, service)| service.name == *name);
+            }
+            let old = std::mem::replace(&mut self.known, now);
+            changes = differences(old, &self.known);
+        } else {
+            for path in &dirty.paths {
+                let now = read::node(shared, session, path).await?;
+                let now = now.filter(|(_, service)| {
+                    self.name.as_ref().is_none_or(|name| *name == service.name)
+                });
+                let old = match &now {
+                    Some(now) => self.known.insert(path.clone(), now.clone()),
+                    None => self.known.remove(path),
+                };
+                difference(old.map(|old| old.1), now.map(|now| now.1), &mut changes);
+            }
+        }
+        if let Some(ready) = ready.take() {
+            // What was there before is no event.
+            return Ok(ready.send(()).is_ok());
+        }
+        for event in group::events(changes) {
+            if self.events.try_send(Ok(event)).is_err() {
+                if !self.events.is_closed() {
+                    warn!(
+                        service = self.name,
+                        "A watcher has left {BACKLOG} events unread, its watch ends"
+                    );
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn fails(&self, error: &zk::Error) -> End {
+        let error = refused(error);
+        debug!(service = self.name, %error, "A ZooKeeper watch fails");
+        if self.events.try_send(Err(error)).is_err() {
+            return End::Watcher;
+        }
+        tokio::time::sleep(jittered(REFUSED)).await;
+        End::Session
+    }
+}
+
+// ===== impl Dirty =====
+
+impl Dirty {
+    fn all() -> Dirty {
+        Dirty {
+            all: true,
+            ..Dirty::default()
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.all && self.paths.is_empty()
+    }
+
+    fn take(&mut self, event: &zk::WatchedEvent, root: &str) {
+        if event.event_type == zk::EventType::Session {
+            // What happened while there was no connection is told by nobody.
+            self.all |= event.session_state != zk::SessionState::Disconnected;
+            return;
+        }
+        let below = event.path.strip_prefix(root);
+        let below = below.and_then(|path| path.strip_prefix('/'));
+        // Directories have no data of ours; deeper than nodes there is nothing.
+        if let Some(path) = below.filter(|path| path.matches('/').count() == 1)
+            && !self.all
+        {
+            self.paths.insert(path.to_owned());
+            self.all = self.paths.len() > PATHS_MAX;
+        }
+    }
+}
+
+/// What `future` gives at once, if it does.
+async fn poll_once<T>(future: impl Future<Output = T>) -> std::task::Poll<T> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+/// What makes one of the other.
+fn differences(mut old: Nodes, new: &Nodes) -> Vec<(Action, Service)> {
+    let mut changes = Vec::new();
+    // By the order in which they were written, so that the last has the last word on the service.
+    let mut ordered: BTreeMap<(i64, &str), &Service> = BTreeMap::new();
+    for (path, (written, service)) in new {
+        ordered.insert((*written, path), service);
+    }
+    for ((written, path), service) in ordered {
+        match old.remove(path) {
+            // Written by the same transaction, it is the same.
+            Some((before, _)) if before == written => {}
+            before => difference(
+                before.map(|before| before.1),
+                Some(service.clone()),
+                &mut changes,
+            ),
+        }
+    }
+    for (_, gone) in old.into_values() {
+        difference(Some(gone), None, &mut changes);
+    }
+    changes
+}
+
+fn difference(old: Option<Service>, new: Option<Service>, changes: &mut Vec<(Action, Service)>) {
+    match (old, new) {
+        (None, None) => {}
+        (None, Some(new)) => changes.push((Action::Create, new)),
+        (Some(old), None) => changes.push((Action::Delete, old)),
+        (Some(old), Some(new)) if old == new => {}
+        (Some(old), Some(new)) => {
+            let ids = |service: &Service| -> BTreeSet<String> {
+                service.nodes.iter().map(|node| node.id.clone()).collect()
+            };
+            if (&old.name, &old.version, ids(&old)) == (&new.name, &new.version, ids(&new)) {
+                changes.push((Action::Update, new));
+            } else {
+                changes.push((Action::Delete, old));
+                changes.push((Action::Create, new));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Node;
+
+    fn service(version: &str, id: &str, address: &str) -> Service {
+        Service {
+            name: "a".into(),
+            version: version.into(),
+            nodes: vec![Node {
+                id: id.into(),
+                address: address.into(),
+                ..Node::default()
+            }],
+            ..Service::default()
+        }
+    }
+
+    fn nodes(list: &[(i64, &str, &str)]) -> Nodes {
+        let of = |(written, version, id): &(i64, &str, &str)| {
+            let address = format!("{written}:1");
+            (
+                format!("a/{id}"),
+                (*written, service(version, id, &address)),
+            )
+        };
+        list.iter().map(of).collect()
+    }
+
+    fn told(changes: Vec<(Action, Service)>) -> Vec<String> {
+        let events = group::events(changes).into_iter();
+        events
+            .map(|event| {
+                let ids: Vec<_> = event.service.nodes.iter().map(|node| &*node.id).collect();
+                format!(
+                    "{:?} {} {}",
+                    event.action,
+                    event.service.version,
+                    ids.join(",")
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_gap_is_told_by_what_differs() {
+        let old = nodes(&[
+            (1, "1", "same"),
+            (2, "1", "gone"),
+            (3, "1", "new"),
+            (4, "1", "moved"),
+        ]);
+        let new = nodes(&[
+            (1, "1", "same"),
+            (7, "1", "new"),
+            (6, "2", "moved"),
+            (8, "2", "came"),
+        ]);
+        assert_eq!(
+            told(differences(old, &new)),
+            ["Delete 1 moved,gone", "Create 2 moved,came", "Update 1 new"]
+        );
+        assert!(differences(new.clone(), &new).is_empty());
+    }
+
+    #[test]
+    fn rewritten_with_the_same_data_is_no_change() {
+        let old: Nodes = [("a/x".into(), (1, service("1", "x", "h:1")))].into();
+        let new: Nodes = [("a/x".into(), (9, service("1", "x", "h:1")))].into();
+        assert!(differences(old, &new).is_empty());
+    }
+
+    #[test]
+    fn notices_say_what_to_read() {
+        let mut dirty = Dirty::default();
+        let root = "/micro-registry";
+        for path in [
+            root,
+            "/micro-registry/a",
+            "/micro-registry/a/1/deep",
+            "/other/a/1",
+            "/micro-registryx/a",
+        ] {
+            dirty.take(
+                &zk::WatchedEvent::new(zk::EventType::NodeCreated, path),
+                root,
+            );
+            assert!(dirty.is_empty(), "{path}");
+        }
+        let changed = |path: String| zk::WatchedEvent::new(zk::EventType::NodeDeleted, path);
+        dirty.take(&changed(format!("{root}/a/1")), root);
+        assert_eq!(dirty.paths, ["a/1".to_owned()].into());
+        dirty.take(
+            &zk::WatchedEvent::new_session(zk::SessionState::Disconnected),
+            root,
+        );
+        assert!(!dirty.all);
+        dirty.take(
+            &zk::WatchedEvent::new_session(zk::SessionState::SyncConnected),
+            root,
+        );
+        assert!(dirty.all);
+        let mut dirty = Dirty::default();
+        for id in 0..=PATHS_MAX {
+            dirty.take(&changed(format!("{root}/a/{id}")), root);
+        }
+        assert!(dirty.all);
+    }
+}

@@ -1,0 +1,340 @@
+//! [`Client`]: requests to one server.
+
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1::Builder;
+use hyper_util::rt::TokioIo;
+use tokio::time::{Instant, timeout_at};
+
+use super::connect::{Connect, Network, Origin};
+use super::pool::{Pool, Sender};
+
+/// The longest that a connection may take to be made. Another server, or another try, may be luckier.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The most headers of an answer, and the most bytes of them all.
+const HEADERS_MAX: usize = 64;
+const HEAD_MAX: usize = 64 * 1024;
+
+/// The most characters of a server's words that an error repeats.
+const SHOWN: usize = 300;
+
+/// A client of one server. Clones share its connections, which close when the last one is dropped and its
+/// calls are over.
+#[derive(Clone)]
+pub(crate) struct Client(Arc<Inner>);
+
+struct Inner {
+    origin: Origin,
+    /// Headers of every request.
+    headers: HeaderMap,
+    connect: Arc<dyn Connect>,
+    pool: Pool,
+}
+
+/// What is done to a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Get,
+    Put,
+}
+
+/// A request.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// Path and query, percent-encoded, with the slash that begins it.
+    pub(crate) target: String,
+    /// JSON, or empty.
+    pub(crate) body: Bytes,
+}
+
+/// A whole answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// No connection came about, so that nothing was asked. The text says why.
+    Unreachable(String),
+    /// There was none within this time.
+    Late(Duration),
+    /// The connection broke, or what came is no HTTP.
+    Broken(String),
+    /// The answer's body is longer than this.
+    TooLarge(usize),
+    /// The request cannot be written: a character that HTTP does not allow.
+    Unwritable(String),
+}
+
+// ===== impl Client =====
+
+impl Client {
+    /// A client of this server, whose requests all have these headers. Their values are secrets. Connects to
+    /// nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// A header's value has a character that HTTP does not allow; the error does not show it.
+    pub(crate) fn new(origin: Origin, headers: &[(&'static str, &str)]) -> Result<Client, Failure> {
+        Client::with_connect(origin, headers, Arc::new(Network))
+    }
+
+    pub(crate) fn with_connect(
+        origin: Origin,
+        headers: &[(&'static str, &str)],
+        connect: Arc<dyn Connect>,
+    ) -> Result<Client, Failure> {
+        let mut map = HeaderMap::new();
+        let authority = HeaderValue::from_str(&origin.authority())
+            .map_err(|_| Failure::Unwritable(format!("the host {:?} is none", origin.host)))?;
+        map.insert(HOST, authority);
+        map.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        map.insert(USER_AGENT, HeaderValue::from_static("micro"));
+        for (name, value) in headers {
+            let mut value = HeaderValue::from_str(value).map_err(|_| {
+                Failure::Unwritable(format!(
+                    "the value of the header {name} has a character that HTTP does not allow"
+                ))
+            })?;
+            value.set_sensitive(true);
+            map.insert(HeaderName::from_static(name), value);
+        }
+        Ok(Client(Arc::new(Inner {
+            origin,
+            headers: map,
+            connect,
+            pool: Pool::default(),
+        })))
+    }
+
+    /// The server.
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.0.origin
+    }
+
+    /// Sends a request and reads the whole answer, whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// There is none within `timeout`, which covers all of it, or its body has more than `max_body` bytes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection; the server may have done what was asked.
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        timeout: Duration,
+        max_body: usize,
+    ) -> Result<Answer, Failure> {
+        let deadline = Instant::now() + timeout;
+        match timeout_at(deadline, self.exchange(request, deadline, max_body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Late(timeout)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request,
+        deadline: Instant,
+        max_body: usize,
+    ) -> Result<Answer, Failure> {
+        // A connection that waited may have been closed by the server just now, which only its use finds out.
+        if let Some(sender) = self.0.pool.take() {
+            match self.on(sender, request, max_body).await {
+                Err(Failure::Broken(_)) => {}
+                done => return done,
+            }
+        }
+        let sender = self.open(deadline).await?;
+        self.on(sender, request, max_body).await
+    }
+
+    async fn open(&self, deadline: Instant) -> Result<Sender, Failure> {
+        let by = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+        let connecting = self.0.connect.connect(&self.0.origin);
+        let io = match timeout_at(by, connecting).await {
+            Ok(connected) => connected.map_err(Failure::Unreachable)?,
+            Err(_) => {
+                return Err(Failure::Unreachable(format!(
+                    "no connection within {CONNECT_TIMEOUT:?}"
+                )));
+            }
+        };
+        let (sender, connection) = Builder::new()
+            .max_buf_size(HEAD_MAX)
+            .max_headers(HEADERS_MAX)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|error| Failure::Unreachable(told(&error)))?;
+        // Ends when the sender is dropped, or the connection breaks; whoever waits for an answer is told why.
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::trace!(%error, "a connection to a back-end ended");
+            }
+        });
+        Ok(sender)
+    }
+
+    async fn on(
+        &self,
+        mut sender: Sender,
+        request: &Request,
+        max_body: usize,
+    ) -> Result<Answer, Failure> {
+        let written = self.written(request)?;
+        let broken = |error: &hyper::Error| Failure::Broken(told(error));
+        sender.ready().await.map_err(|error| broken(&error))?;
+        let answer = sender
+            .send_request(written)
+            .await
+            .map_err(|error| broken(&error))?;
+        let (head, body) = answer.into_parts();
+        let announced = hyper::body::Body::size_hint(&body).lower();
+        if usize::try_from(announced).map_or(true, |announced| announced > max_body) {
+            return Err(Failure::TooLarge(max_body));
+        }
+        let body = Limited::new(body, max_body)
+            .collect()
+            .await
+            .map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    Failure::TooLarge(max_body)
+                } else {
+                    match error.downcast_ref::<hyper::Error>() {
+                        Some(error) => broken(error),
+                        None => Failure::Broken(error.to_string()),
+                    }
+                }
+            })?
+            .to_bytes();
+        self.0.pool.put(sender);
+        Ok(Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        })
+    }
+
+    fn written(&self, request: &Request) -> Result<http::Request<Full<Bytes>>, Failure> {
+        let target = format!("{}{}", self.0.origin.prefix, request.target);
+        let uri: http::Uri = target.parse().map_err(|error| {
+            Failure::Unwritable(format!("the path {target:?} is none: {error}"))
+        })?;
+        let mut written = http::Request::new(Full::new(request.body.clone()));
+        *written.method_mut() = match request.method {
+            Method::Get => http::Method::GET,
+            Method::Put => http::Method::PUT,
+        };
+        *written.uri_mut() = uri;
+        *written.headers_mut() = self.0.headers.clone();
+        if !request.body.is_empty() {
+            let json = HeaderValue::from_static("application/json");
+            written.headers_mut().insert(CONTENT_TYPE, json);
+        }
+        Ok(written)
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.0.pool.idle()
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.0.origin).finish()
+    }
+}
+
+// ===== impl Request =====
+
+impl Request {
+    pub(crate) fn get(target: String) -> Request {
+        Request {
+            method: Method::Get,
+            target,
+            body: Bytes::new(),
+        }
+    }
+
+    pub(crate) fn put(target: String, body: Bytes) -> Request {
+        Request {
+            method: Method::Put,
+            target,
+            body,
+        }
+    }
+}
+
+// ===== impl Answer =====
+
+impl Answer {
+    /// The value of a header, by its name in lower case; of several with one name, the first.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// What the body says, for people: its beginning, in one line.
+    pub(crate) fn words(&self) -> String {
+        let text = String::from_utf8_lossy(self.body.get(..4 * SHOWN).unwrap_or(&self.body));
+        let mut words = String::new();
+        for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
+            if word.is_empty() {
+                continue;
+            }
+            if !words.is_empty() {
+                words.push(' ');
+            }
+            words.extend(word.chars().take(SHOWN));
+            if words.chars().count() >= SHOWN {
+                words = words.chars().take(SHOWN).collect();
+                words.push('…');
+                break;
+            }
+        }
+        words
+    }
+}
+
+// ===== impl Failure =====
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Unreachable(why) | Failure::Unwritable(why) => f.write_str(why),
+            Failure::Late(within) => write!(f, "no answer within {within:?}"),
+            Failure::Broken(why) => write!(f, "the connection broke: {why}"),
+            Failure::TooLarge(limit) => {
+                write!(
+                    f,
+                    "the answer has more than the {limit} bytes that are read"
+                )
+            }
+        }
+    }
+}
+
+/// hyper's error with its causes, which say more than itself.
+fn told(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,92 @@
+//! Connections that wait for their next request.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
+use tokio::time::{Instant, sleep_until};
+
+/// The most connections of one server that are kept without work.
+const IDLE_MAX: usize = 4;
+
+/// For how long; less than what proxies and servers wait before they close one themselves (Go's and nginx's
+/// clients: 90 s and 60 s).
+const IDLE_FOR: Duration = Duration::from_secs(50);
+
+pub(super) type Sender = SendRequest<Full<Bytes>>;
+
+/// Idle connections of one server. They are closed when their time is over, or with the pool.
+#[derive(Clone, Default)]
+pub(super) struct Pool(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    idle: Vec<(Sender, Instant)>,
+    /// A task waits for the next connection to close.
+    sweeping: bool,
+}
+
+// ===== impl Pool =====
+
+impl Pool {
+    /// The connection used last, which is the likeliest to live.
+    pub(super) fn take(&self) -> Option<Sender> {
+        let mut state = self.lock();
+        while let Some((sender, until)) = state.idle.pop() {
+            if !sender.is_closed() && Instant::now() < until {
+                return Some(sender);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for the next request, in place of the oldest if there are many.
+    pub(super) fn put(&self, sender: Sender) {
+        if sender.is_closed() {
+            return;
+        }
+        let mut state = self.lock();
+        if state.idle.len() >= IDLE_MAX {
+            state.idle.remove(0);
+        }
+        state.idle.push((sender, Instant::now() + IDLE_FOR));
+        if !state.sweeping {
+            state.sweeping = true;
+            tokio::spawn(sweep(Arc::downgrade(&self.0)));
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.lock().idle.len()
+    }
+
+    /// Each section leaves the state whole, and waits for nothing.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes connections when they have been idle for long. Ends with the pool, or when it is empty.
+async fn sweep(pool: std::sync::Weak<Mutex<State>>) {
+    loop {
+        let next = {
+            let Some(pool) = pool.upgrade() else { return };
+            let mut state = pool.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            state
+                .idle
+                .retain(|(sender, until)| now < *until && !sender.is_closed());
+            match state.idle.iter().map(|(_, until)| *until).min() {
+                Some(next) => next,
+                None => {
+                    state.sweeping = false;
+                    return;
+                }
+            }
+        };
+        sleep_until(next).await;
+    }
+}
