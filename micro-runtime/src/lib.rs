@@ -8,6 +8,7 @@
 //! | `tls` | no | TLS for servers, clients and registries; compiles C (`ring`) | `tokio-rustls`, `rustls-native-certs`, `rustls-webpki` |
 //! | `full` | no | everything | |
 
+mod backoff;
 pub mod client;
 pub mod codec;
 mod context;

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::agents::{Agents, Blocking, Indexed};
 use super::api::Instance;
-use super::backoff::{Backoff, jittered};
 use super::follow::{HOLD, Index, News, Tracker};
 use super::slots::Follower;
+use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::registry::Event;
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::backoff::{Backoff, jittered};
 use super::keys::Range;
 use super::pb;
 use super::rpc::{Core, is_lost, unary};
 use super::stream::{End, Stream};
+use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::status::{Code, Result, Status};
 
@@ -195,7 +195,7 @@ impl Keeper {
                             confirmed: false,
                             fresh: false,
                             next: now,
-                            backoff: Backoff::new(super::BACKOFF_MAX),
+                            backoff: Backoff::new(super::BACKOFF_FIRST, super::BACKOFF_MAX),
                             waiting: vec![done],
                             guard: permit.map_or(Guard::None, Guard::Off),
                             seen: pb::ResponseHeader::default(),

@@ -13,7 +13,6 @@
 //! | `gen/` | what `protoc-gen-micro` makes of `proto/etcd/` |
 
 mod auth;
-mod backoff;
 mod endpoint;
 #[rustfmt::skip]
 mod r#gen;
@@ -69,6 +68,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Calls and watches at once; etcd sets no limit of its own.
 const MAX_STREAMS: u32 = 10_000;
+
+/// The first pause after a failure.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 
 /// The longest pause before a lost connection is made again: what is lost is found again within 2 s of its
 /// return.

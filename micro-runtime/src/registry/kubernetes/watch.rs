@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Inner;
 use super::api::{Api, NoWatch};
 use super::pods::{Line, Pod, Status, selector};
+use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::registry::diff::{self, by_key};
 use crate::registry::{Action, Event, Service};
@@ -185,7 +186,7 @@ fn by_name(services: Vec<Service>) -> BTreeMap<String, Vec<Service>> {
 /// Watches until the watcher is gone. While the server fails, what is known stays; when it is back, the watch
 /// goes on from where it was, or from a new list.
 pub(super) async fn follow(inner: Weak<Inner>, mut state: State, events: mpsc::Sender<Item>) {
-    let mut pause = PAUSE_FIRST;
+    let mut backoff = Backoff::new(PAUSE_FIRST, PAUSE_LONGEST);
     let mut failing = false;
     loop {
         let opened = Instant::now();
@@ -228,10 +229,9 @@ pub(super) async fn follow(inner: Weak<Inner>, mut state: State, events: mpsc::S
             }
         }
         if opened.elapsed() >= WELL {
-            pause = PAUSE_FIRST;
+            backoff.reset();
         }
-        sleep(pause.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
-        pause = (pause * 2).min(PAUSE_LONGEST);
+        sleep(backoff.next()).await;
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::diff::by_key;
 use super::join::all;
 use super::{AnyRegistry, Event, Registry, Service, Watcher};
+use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::BoxFuture;
 use known::{Known, union};
@@ -336,10 +337,9 @@ impl Inner {
         let nodes = ids(service);
         let service = service.clone();
         let attempts = async move {
-            let mut pause = RETRY_FIRST;
+            let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
             loop {
-                sleep(pause.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
-                pause = (pause * 2).min(RETRY_LONGEST);
+                sleep(backoff.next()).await;
                 // Strong only for an attempt, which is bounded.
                 let Some(inner) = inner.upgrade() else { return };
                 let Some(member) = inner.members.get(index) else {

@@ -14,7 +14,8 @@ use tracing::{debug, warn};
 use zookeeper_client as zk;
 
 use super::read::{self, Nodes};
-use super::session::{Link, Session, Shared, jittered, refused};
+use super::session::{Link, Session, Shared, refused};
+use crate::backoff::jittered;
 use crate::error::Error;
 use crate::registry::{Action, Event, Service, group};
 
