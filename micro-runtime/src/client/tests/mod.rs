@@ -25,6 +25,7 @@ mod faults;
 mod hedging;
 mod named;
 mod nodes;
+mod pool;
 mod retries;
 mod simulation;
 mod streams;

@@ -244,7 +244,7 @@ impl Run {
             }
             id += 1;
             self.call(id).await;
-            sleep(Duration::from_secs(1)).await;
+            sleep(Duration::from_secs(2)).await;
         }
         // Whatever of the past still lies on a latency has faded.
         sleep(Duration::from_secs(120)).await;
