@@ -35,6 +35,8 @@ enum Command {
     Clients(suite::clients::Options),
     /// Measures JSON against serde_json with hand-written structs
     Json(suite::json::Options),
+    /// Measures picks of a node, and updates, beside tower::balance
+    Pick(suite::pick::Options),
     /// Reads and writes every JSON once
     #[command(hide = true)]
     JsonOnce(suite::json::Once),
@@ -60,6 +62,7 @@ pub(crate) fn run() -> Result<()> {
         Command::Parallel(options) => suite::parallel::run(options),
         Command::Clients(options) => suite::clients::run(options),
         Command::Json(options) => suite::json::run(options),
+        Command::Pick(options) => suite::pick::run(options),
         Command::All => suite::all(),
         Command::Smoke => suite::smoke(),
         Command::Serve(_) | Command::Load(_) | Command::Pair(_) | Command::JsonOnce(_) => Ok(()),

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::fs;
 
 /// The packages whose versions matter.
-const VERSIONS: [&str; 7] = [
+const VERSIONS: [&str; 8] = [
     "tonic",
+    "tower",
     "h2",
     "hyper",
     "tokio",

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use micro_runtime::codec::Prost;
 use micro_runtime::exchange::{ConnInfo, Connection, Drainer, Io, PeerAddr};
 use micro_runtime::method::{Method, MethodKind};
+use micro_runtime::registry::{Node, Service};
+use micro_runtime::selector::{CallInfo, P2c, Picker, Random, RoundRobin, Strategy, Weighted};
 use micro_runtime::server::{Routes, ServerOptions};
 use micro_runtime::transport::{ClientLimits, ServerLimits, http2, local};
 use micro_runtime::{Client, Server};
@@ -89,4 +91,42 @@ fn over_http2() {
             .unwrap()
     });
     assert!(average <= OVER_HTTP2, "found {average} allocations a call");
+}
+
+#[test]
+fn a_pick_allocates_nothing() {
+    let strategies: [(&str, Arc<dyn Strategy>); 4] = [
+        ("p2c", Arc::new(P2c)),
+        ("random", Arc::new(Random)),
+        ("round_robin", Arc::new(RoundRobin)),
+        ("weighted", Arc::new(Weighted)),
+    ];
+    for (name, strategy) in strategies {
+        let picker = Picker::new(strategy);
+        let nodes = (0..100).map(|n| Node {
+            id: n.to_string(),
+            address: format!("10.0.0.{n}:5000"),
+            metadata: [("weight".to_owned(), (n % 3).to_string())].into(),
+        });
+        picker.update(vec![Service {
+            nodes: nodes.collect(),
+            ..Service::default()
+        }]);
+        let call = CallInfo::new("greeter", "/Greeter/Hello");
+        // Some are aside; none of them is due to be probed within the second that this takes.
+        for _ in 0..10 {
+            picker.pick(&call).unwrap().unreachable();
+        }
+        let counted = allocation_counter::measure(|| {
+            for n in 0..10_000 {
+                let pick = picker.pick(&call).unwrap();
+                match n % 10 {
+                    0 => drop(pick),
+                    1 => pick.failed(micro_runtime::Code::NotFound),
+                    _ => pick.succeeded(),
+                }
+            }
+        });
+        assert_eq!(counted.count_total, 0, "{name}");
+    }
 }

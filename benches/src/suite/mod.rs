@@ -6,6 +6,7 @@ pub(crate) mod cpu;
 pub(crate) mod instructions;
 pub(crate) mod json;
 pub(crate) mod parallel;
+pub(crate) mod pick;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -151,7 +152,8 @@ pub(crate) fn all() -> Result<()> {
     })?;
     parallel::run(&defaults()?)?;
     clients::run(&defaults()?)?;
-    json::run(&defaults()?)
+    json::run(&defaults()?)?;
+    pick::run(&defaults()?)
 }
 
 /// Everything for a moment, without h2load and valgrind.
@@ -179,6 +181,7 @@ pub(crate) fn smoke() -> Result<()> {
         no_pin: true,
     })?;
     json::smoke()?;
+    pick::smoke()?;
     println!("\nsmoke: every answer was right; the numbers above mean nothing");
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::interceptor::{Chain, DynInterceptor, Interceptor};
 use crate::json;
 use crate::metadata::Metadata;
 use crate::protocol::grpc::{ContentType, MAX_MESSAGE};
-use crate::selector::Filter;
+use crate::selector::{Choice, Filter};
 
 /// The default time of a unary call, from connect to trailers: go-micro v2's.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,6 +50,8 @@ pub struct ClientOptions {
     max_connections: Option<usize>,
     forward: Option<Vec<Box<str>>>,
     filters: Option<Vec<Filter>>,
+    zone: Option<Option<String>>,
+    subset: Option<Option<usize>>,
     proxy: Option<Option<String>>,
     metadata: Metadata,
     interceptors: Vec<Arc<dyn DynInterceptor>>,
@@ -173,6 +175,24 @@ impl ClientOptions {
         self.filters([Filter::version(version)])
     }
 
+    /// Calls nodes of this zone first, which are those with it as the value of `zone` in their metadata
+    /// (`--server_metadata zone=a`). While some of them are put aside the others take up to 1.4 times their share,
+    /// and calls beyond that go to the nodes of all zones; so do all calls while more than half of them are, or
+    /// there are none. Default: `None`, zones are nothing.
+    pub fn zone(mut self, zone: impl Into<Option<String>>) -> ClientOptions {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    /// Calls so many nodes of each service at most, at least 1, so that a large fleet is not connected with each of
+    /// its clients: each client takes others, chosen anew when it starts, and all nodes are taken about as often.
+    /// One node that comes or goes changes one of them at most. With a zone, so many of its nodes and so many of
+    /// all. Default: `None`, all nodes. Fewer than 20 spread the load of few clients unevenly.
+    pub fn subset(mut self, nodes: impl Into<Option<usize>>) -> ClientOptions {
+        self.subset = Some(nodes.into().map(|nodes| nodes.max(1)));
+        self
+    }
+
     /// Sends every call to a proxy, as go-micro's `MICRO_PROXY`: an address if there is a colon in it, else
     /// the name of a service. The proxy finds the service by the method's path, which then begins with its
     /// name in the registry. Default: none.
@@ -211,6 +231,8 @@ impl fmt::Debug for ClientOptions {
             .field("max_connections_per_node", &self.max_connections)
             .field("forward", &self.forward)
             .field("filters", &self.filters)
+            .field("zone", &self.zone)
+            .field("subset", &self.subset)
             .field("proxy", &self.proxy)
             .field("metadata", &self.metadata)
             .field("interceptors", &self.interceptors.len())
@@ -241,6 +263,8 @@ pub(super) struct Settings {
     pub(super) max_connections: usize,
     pub(super) forward: Vec<Box<str>>,
     pub(super) filters: Vec<Filter>,
+    pub(super) zone: Option<String>,
+    pub(super) subset: Option<usize>,
     pub(super) proxy: Option<Arc<str>>,
     pub(super) metadata: Metadata,
     pub(super) interceptors: Chain,
@@ -269,6 +293,8 @@ impl Default for Settings {
             max_connections: MAX_CONNECTIONS,
             forward: Vec::new(),
             filters: Vec::new(),
+            zone: None,
+            subset: None,
             proxy: None,
             metadata: Metadata::new(),
             interceptors: Chain::from([]),
@@ -277,6 +303,13 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The nodes that calls go to, those of a call with filters of its own.
+    pub(super) fn choice(&self, own: &[Filter]) -> Choice {
+        let filters = [&*self.filters, own].concat();
+        let choice = Choice::of(&filters);
+        choice.zone(self.zone.as_deref()).subset(self.subset)
+    }
+
     pub(super) fn with(&self, options: ClientOptions) -> Result<Settings, Error> {
         let mut settings = self.clone();
         if let Some(timeout) = options.timeout {
@@ -311,6 +344,12 @@ impl Settings {
         }
         if let Some(filters) = options.filters {
             settings.filters = filters;
+        }
+        if let Some(zone) = options.zone {
+            settings.zone = zone;
+        }
+        if let Some(subset) = options.subset {
+            settings.subset = subset;
         }
         if let Some(proxy) = options.proxy {
             settings.proxy = proxy.map(Arc::from);

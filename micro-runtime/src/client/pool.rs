@@ -7,7 +7,7 @@
 //!
 //! The pool lies in the selector's place for the node, so that a picked node leads to its connections without
 //! a look-up, and lives as long: a node that the registry no longer names keeps its connections for three
-//! minutes, in case it returns. When they are dropped, running calls go on to their end.
+//! minutes, in case it returns, also as a node with another id at the same address. When they are dropped, running calls go on to their end.
 //!
 //! A node that stopped answering may have lost its connections without a word (a host that was cut off, a proxy
 //! that forgot them). While it is suspect no call goes over them, and the next one that is made replaces them.
@@ -145,6 +145,12 @@ impl Connections for Pool {
 
     fn dial(slot: &Arc<Slot<Pool>>) {
         slot.payload().begin(slot, For::Probe);
+    }
+
+    fn renewed(&self) {
+        let mut dialling = self.lock();
+        dialling.failures = 0;
+        dialling.failed = None;
     }
 
     fn ahead(slot: &Arc<Slot<Pool>>) {

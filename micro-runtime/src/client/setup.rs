@@ -15,7 +15,7 @@ use super::target::Target;
 use crate::context::Context;
 use crate::metadata::Metadata;
 use crate::method::MethodInfo;
-use crate::selector::Balancer;
+use crate::selector::{Balancer, Filter};
 use crate::status::{Result, Status};
 
 /// What the methods of a call's builder set.
@@ -32,6 +32,7 @@ pub(super) struct Extra {
     pub(super) metadata: Metadata,
     pub(super) forward: Vec<Box<str>>,
     pub(super) address: Option<String>,
+    pub(super) filters: Vec<Filter>,
     pub(super) retries: Option<u32>,
     pub(super) wait_for_ready: Option<bool>,
 }
@@ -60,12 +61,20 @@ impl Setup {
 
     /// The nodes that the call may go to.
     pub(super) fn balancer(&self, target: &Target) -> Arc<Balancer<Pool>> {
-        match self.extra.as_ref().and_then(|extra| extra.address.as_ref()) {
-            Some(address) if matches!(target.client().0.shared.mode, Mode::Registry) => {
-                target.client().selector().address(address)
-            }
-            _ => Arc::clone(target.balancer()),
+        let client = target.client();
+        let own = match (&self.extra, &client.0.shared.mode) {
+            (Some(extra), Mode::Registry) => extra,
+            _ => return Arc::clone(target.balancer()),
+        };
+        if let Some(address) = &own.address {
+            return client.selector().address(address);
         }
+        let settings = target.settings();
+        if own.filters.is_empty() || settings.proxy.is_some() {
+            return Arc::clone(target.balancer());
+        }
+        let choice = settings.choice(&own.filters);
+        client.selector().chosen(target.name(), choice)
     }
 
     /// When the call is over; counts from now.
@@ -166,7 +175,8 @@ fn add_missing(metadata: &mut Metadata, more: &Metadata) {
 macro_rules! setters {
     ($repeats:literal) => {
         /// How long the call may take, everything included, from when it is first polled. Default: the
-        /// client's (5 s) for a unary call, none for a stream. `None` takes the default away. A deadline that
+        /// method's ([`MethodOptions`](crate::client::MethodOptions)), or the client's (5 s) for a unary call and
+        /// none for a stream. `None` takes the default away. A deadline that
         /// the call inherits stays, if it is earlier.
         pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
             self.setup.timeout = Some(timeout.into());
@@ -202,6 +212,14 @@ macro_rules! setters {
         /// Calls the node at this address, whatever the registry says.
         pub fn address(mut self, address: impl Into<String>) -> Self {
             self.setup.extra().address = Some(address.into());
+            self
+        }
+
+        /// Goes only to nodes that this filter keeps, and that every other filter of the call and of the client
+        /// keeps. Means nothing for a call to an address or through a proxy. Fails with UNAVAILABLE if no node is
+        /// kept.
+        pub fn filter(mut self, filter: crate::selector::Filter) -> Self {
+            self.setup.extra().filters.push(filter);
             self
         }
 

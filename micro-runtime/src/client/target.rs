@@ -33,7 +33,7 @@ impl Target {
         let settings = client.settings();
         let balancer = match (&client.0.shared.mode, &settings.proxy) {
             (Mode::Over(address), _) => selector.address(address),
-            (Mode::Registry, None) => selector.filtered(name, &settings.filters),
+            (Mode::Registry, None) => selector.chosen(name, settings.choice(&[])),
             (Mode::Registry, Some(proxy)) if proxy.contains(':') => selector.address(proxy),
             (Mode::Registry, Some(proxy)) => selector.service(proxy),
         };

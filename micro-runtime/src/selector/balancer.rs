@@ -1,88 +1,36 @@
 //! [`Balancer`]: picks a node for each call to one service, over an immutable snapshot.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::filter::Filter;
-use super::node::{Clock, Fleet, NodeState, Owner, Slot};
-use super::nodes::{CallInfo, Member};
+use super::choice::Choice;
+use super::core::{Core, Source};
+use super::node::{Owner, Slot};
+use super::nodes::CallInfo;
 use super::pick::{Kind, NoNode, Numbers, Picked};
 use super::snapshot::{Been, Snapshot};
 use super::strategy::Strategy;
-use super::table::{Connections, Make};
+use super::table::Connections;
 use crate::deadline::Deadline;
-use crate::registry::cache::{Entry, Fate, Known, Listener};
-use crate::registry::{Node, Service};
 
-/// How long the state of a node that went is kept, and with it the client's connections: twice the time for
-/// which services register (90 s). A node that returns within it finds both as they were.
-const DEPARTED_KEPT: Duration = Duration::from_secs(180);
-
-/// So many of those, or as many as there are nodes, whichever is more.
-const DEPARTED_MAX: usize = 64;
-
-/// A service of so many nodes or fewer that is called has a connection to each of them before it is picked. Of a
-/// larger one most clients never call most nodes; there the first call makes it.
-const AHEAD: usize = 32;
-
-/// Picks nodes of one service, for one set of filters. Any number of calls may pick at once: a pick takes no
+/// Picks nodes of one service, for one choice of them. Any number of calls may pick at once: a pick takes no
 /// lock and allocates nothing, but where it takes up a probe.
 pub(crate) struct Balancer<C> {
     core: Arc<Core<C>>,
-    filters: Box<[Filter]>,
+    choice: Choice,
+    /// Picks among the nodes of the client's own zone, which are asked first.
+    local: Option<Arc<Balancer<C>>>,
     strategy: Arc<dyn Strategy>,
     snapshot: ArcSwap<Snapshot<C>>,
     turn: AtomicUsize,
     /// Somebody picks from it: its nodes are worth a connection ahead of their first call.
     used: AtomicBool,
 }
-
-/// What the balancers of a service share: the nodes' state.
-pub(super) struct Core<C> {
-    name: Arc<str>,
-    registry: &'static str,
-    source: Source,
-    clock: Clock,
-    make: Make<C>,
-    fleet: Arc<Fleet>,
-    /// Held for short sections without a wait, never by a pick that finds a node that is well.
-    state: Mutex<State<C>>,
-    /// A node's health has changed since the snapshots were made.
-    dirty: AtomicBool,
-    me: Weak<Core<C>>,
-}
-
-/// Where the nodes come from.
-pub(super) enum Source {
-    Registry(Arc<Entry>),
-    /// Always these.
-    Fixed(Vec<Known>),
-}
-
-struct State<C> {
-    slots: HashMap<Key, Tracked<C>>,
-    /// The nodes of the last update, before filters.
-    current: Vec<(Member, Arc<Slot<C>>)>,
-    balancers: Vec<Weak<Balancer<C>>>,
-    updates: u64,
-}
-
-struct Tracked<C> {
-    slot: Arc<Slot<C>>,
-    /// The update that last named the node.
-    named: u64,
-    left: Option<Instant>,
-}
-
-/// A node is the same as long as its id and its address are.
-struct Key(Arc<Node>);
 
 // ===== impl Balancer =====
 
@@ -99,6 +47,12 @@ impl<C: Connections> Balancer<C> {
         }
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
+        }
+        if let Some(local) = &self.local
+            && local.snapshot.load().takes_call()
+            && let Ok(picked) = local.pick(call)
+        {
+            return Ok(picked);
         }
         let now = call.now.unwrap_or_else(Instant::now);
         let nanos = self.core.clock.nanos_at(now);
@@ -180,8 +134,42 @@ impl<C: Connections> Balancer<C> {
         found.metadata.get(key).cloned()
     }
 
-    pub(super) fn filters(&self) -> &[Filter] {
-        &self.filters
+    pub(super) fn new(
+        core: Arc<Core<C>>,
+        choice: Choice,
+        local: Option<Arc<Balancer<C>>>,
+        strategy: Arc<dyn Strategy>,
+        snapshot: Snapshot<C>,
+    ) -> Balancer<C> {
+        Balancer {
+            core,
+            choice,
+            local,
+            strategy,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            turn: AtomicUsize::new(fastrand::usize(..)),
+            used: AtomicBool::new(false),
+        }
+    }
+
+    /// Picks from another snapshot from now on; gives the one before.
+    pub(super) fn replace(&self, snapshot: Snapshot<C>) -> Arc<Snapshot<C>> {
+        self.snapshot.swap(Arc::new(snapshot))
+    }
+
+    /// Picks by the health of the nodes as it is now.
+    pub(super) fn follow_health(&self) {
+        let snapshot = self.snapshot.load().with_health_of_now();
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    /// Whether anybody picks from it.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn choice(&self) -> &Choice {
+        &self.choice
     }
 
     /// The service's name in the registry, or the address.
@@ -228,7 +216,7 @@ impl<C: Connections> Balancer<C> {
     }
 
     /// The nodes that the filters keep.
-    pub(super) fn slots(&self) -> Vec<Arc<Slot<C>>> {
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot<C>>> {
         let snapshot = self.snapshot.load();
         let places = 0..snapshot.members().len();
         let slots = places.filter_map(|place| snapshot.slot(place).cloned());
@@ -237,7 +225,7 @@ impl<C: Connections> Balancer<C> {
 
     /// How many nodes' states are kept, whether they are there or not.
     pub(super) fn remembered(&self) -> usize {
-        self.core.with_state(|state| state.slots.len())
+        self.core.remembered()
     }
 }
 
@@ -245,245 +233,7 @@ impl<C> fmt::Debug for Balancer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Balancer")
             .field("service", &self.core.name)
-            .field("filters", &self.filters)
+            .field("choice", &self.choice)
             .finish_non_exhaustive()
-    }
-}
-
-// ===== impl Core =====
-
-impl<C: Connections> Core<C> {
-    pub(super) fn of_service(
-        name: &Arc<str>,
-        registry: &'static str,
-        entry: Arc<Entry>,
-        clock: Clock,
-        make: &Make<C>,
-    ) -> Arc<Core<C>> {
-        let core = Core::new(name, registry, Source::Registry(entry), clock, make);
-        if let Source::Registry(entry) = &core.source {
-            let listener: Weak<dyn Listener> = core.me.clone();
-            entry.listen(listener);
-        }
-        core.update();
-        core
-    }
-
-    pub(super) fn of_address(address: &Arc<str>, clock: Clock, make: &Make<C>) -> Arc<Core<C>> {
-        let node = Node {
-            id: address.to_string(),
-            address: address.to_string(),
-            ..Node::default()
-        };
-        let known = Known {
-            node: Arc::new(node),
-            service: Arc::new(Service::default()),
-        };
-        let core = Core::new(address, "none", Source::Fixed(vec![known]), clock, make);
-        core.update();
-        core
-    }
-
-    pub(super) fn new(
-        name: &Arc<str>,
-        registry: &'static str,
-        source: Source,
-        clock: Clock,
-        make: &Make<C>,
-    ) -> Arc<Core<C>> {
-        Arc::new_cyclic(|me| Core {
-            make: Arc::clone(make),
-            fleet: Arc::default(),
-            name: Arc::clone(name),
-            registry,
-            source,
-            clock,
-            state: Mutex::new(State {
-                slots: HashMap::new(),
-                current: Vec::new(),
-                balancers: Vec::new(),
-                updates: 0,
-            }),
-            dirty: AtomicBool::new(false),
-            me: me.clone(),
-        })
-    }
-
-    /// A balancer over the nodes that the filters keep.
-    pub(super) fn balancer(
-        self: &Arc<Self>,
-        filters: Box<[Filter]>,
-        strategy: Arc<dyn Strategy>,
-    ) -> Arc<Balancer<C>> {
-        self.with_state(|state| {
-            let snapshot = Snapshot::new(&state.current, &filters);
-            let balancer = Arc::new(Balancer {
-                core: Arc::clone(self),
-                filters,
-                strategy,
-                snapshot: ArcSwap::from_pointee(snapshot),
-                turn: AtomicUsize::new(fastrand::usize(..)),
-                used: AtomicBool::new(false),
-            });
-            state
-                .balancers
-                .retain(|balancer| balancer.strong_count() > 0);
-            state.balancers.push(Arc::downgrade(&balancer));
-            balancer
-        })
-    }
-
-    /// Takes over what the registry says now.
-    pub(super) fn update(&self) {
-        self.with_state(|state| {
-            // Read under the lock, so that an older view never follows a newer one.
-            match &self.source {
-                Source::Registry(entry) => self.take(state, &entry.view().nodes),
-                Source::Fixed(nodes) => self.take(state, nodes),
-            }
-        });
-    }
-
-    fn take(&self, state: &mut State<C>, nodes: &[Known]) {
-        state.updates += 1;
-        state.current.clear();
-        state.current.reserve(nodes.len());
-        for known in nodes {
-            let tracked = state
-                .slots
-                .entry(Key(Arc::clone(&known.node)))
-                .or_insert_with(|| self.track(known));
-            tracked.named = state.updates;
-            tracked.left = None;
-            tracked.slot.set_node(&known.node);
-            let member = Member {
-                node: Arc::clone(&known.node),
-                service: Arc::clone(&known.service),
-                state: Arc::clone(tracked.slot.state()),
-            };
-            state.current.push((member, Arc::clone(&tracked.slot)));
-        }
-        state.forget(Instant::now());
-        state.balancers.retain(|balancer| {
-            let Some(balancer) = balancer.upgrade() else {
-                return false;
-            };
-            let snapshot = Snapshot::new(&state.current, &balancer.filters);
-            if snapshot.members().len() <= AHEAD && balancer.used.load(Ordering::Relaxed) {
-                snapshot.slots().iter().for_each(C::ahead);
-            }
-            balancer.snapshot.store(Arc::new(snapshot));
-            true
-        });
-    }
-
-    fn track(&self, known: &Known) -> Tracked<C> {
-        let owner: Weak<dyn Owner> = self.me.clone();
-        let state = Arc::new(NodeState::new(self.clock, Arc::clone(&self.fleet), owner));
-        Tracked {
-            slot: Arc::new(Slot::new(state, Arc::clone(&known.node), (self.make)())),
-            named: 0,
-            left: None,
-        }
-    }
-
-    /// Runs with the state locked, and afterwards does what [`settle`](Core::settle) left to the lock's holder.
-    fn with_state<T>(&self, run: impl FnOnce(&mut State<C>) -> T) -> T {
-        // Every section ends with the state whole, so that a panic in another cannot have broken it.
-        let result = run(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        self.settle();
-        result
-    }
-
-    /// Makes the snapshots follow the nodes' health, until they do. Whoever holds the lock does it for whoever
-    /// comes meanwhile, so that no call waits for another or for an update.
-    fn settle(&self) {
-        while self.dirty.load(Ordering::SeqCst) {
-            let state = match self.state.try_lock() {
-                Ok(state) => state,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => return,
-            };
-            self.dirty.store(false, Ordering::SeqCst);
-            for balancer in state.balancers.iter().filter_map(Weak::upgrade) {
-                let snapshot = balancer.snapshot.load().with_health_of_now();
-                balancer.snapshot.store(Arc::new(snapshot));
-            }
-        }
-    }
-}
-
-impl<C: Connections> Owner for Core<C> {
-    fn health_changed(&self) {
-        self.dirty.store(true, Ordering::SeqCst);
-        self.settle();
-    }
-}
-
-impl<C: Connections> Listener for Core<C> {
-    fn changed(&self) {
-        self.update();
-    }
-
-    fn tick(&self) {
-        self.with_state(|state| state.forget(Instant::now()));
-    }
-
-    fn fate(&self, node: &Node) -> Fate {
-        // The map asks for a node it can share; this is rare, and a node is small.
-        let key = Key(Arc::new(node.clone()));
-        self.with_state(|state| {
-            let tracked = state.slots.get(&key);
-            tracked.map_or(Fate::Unknown, |tracked| tracked.slot.state().fate())
-        })
-    }
-}
-
-// ===== impl State =====
-
-impl<C> State<C> {
-    /// Forgets nodes that left long ago, and the oldest of too many.
-    fn forget(&mut self, now: Instant) {
-        let mut departed = Vec::new();
-        self.slots.retain(|_, tracked| {
-            if tracked.named == self.updates {
-                return true;
-            }
-            let left = *tracked.left.get_or_insert(now);
-            let keep = now.duration_since(left) < DEPARTED_KEPT;
-            if keep {
-                departed.push(left);
-            }
-            keep
-        });
-        let allowed = self.current.len().max(DEPARTED_MAX);
-        if departed.len() > allowed {
-            departed.sort_unstable();
-            let surplus = departed.len() - allowed;
-            // Those that left no later than this, which may be a few more if they left together.
-            let Some(latest) = departed.get(surplus - 1).copied() else {
-                return;
-            };
-            self.slots
-                .retain(|_, tracked| tracked.left.is_none_or(|left| left > latest));
-        }
-    }
-}
-
-// ===== impl Key =====
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Key) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-            || self.0.id == other.0.id && self.0.address == other.0.address
-    }
-}
-
-impl Eq for Key {}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
-        self.0.address.hash(state);
     }
 }

@@ -76,7 +76,8 @@ pub(super) struct Clock(Instant);
 pub(crate) struct Slot<C> {
     state: Arc<NodeState>,
     node: ArcSwap<Node>,
-    payload: C,
+    /// Connections are to an address: nodes that follow one another there share them.
+    payload: Arc<C>,
 }
 
 // ===== impl NodeState =====
@@ -172,6 +173,11 @@ impl NodeState {
     /// A new connection to the node stands.
     pub(super) fn connected(&self) {
         self.suspect.store(false, Ordering::Relaxed);
+        self.returned();
+    }
+
+    /// The registry names the node again: if it was put aside, the next call finds out whether it is well.
+    pub(super) fn returned(&self) {
         if !self.health.is_closed() {
             let changed = self.health.connected(self.clock.now());
             self.tell(changed);
@@ -233,7 +239,7 @@ impl Clock {
 // ===== impl Slot =====
 
 impl<C> Slot<C> {
-    pub(super) fn new(state: Arc<NodeState>, node: Arc<Node>, payload: C) -> Slot<C> {
+    pub(super) fn new(state: Arc<NodeState>, node: Arc<Node>, payload: Arc<C>) -> Slot<C> {
         Slot {
             state,
             node: ArcSwap::new(node),
@@ -245,10 +251,13 @@ impl<C> Slot<C> {
         &self.state
     }
 
-    pub(super) fn set_node(&self, node: &Arc<Node>) {
-        if !Arc::ptr_eq(&self.node.load(), node) {
+    /// Takes over what the registry says; whether that is new.
+    pub(super) fn set_node(&self, node: &Arc<Node>) -> bool {
+        let new = !Arc::ptr_eq(&self.node.load(), node);
+        if new {
             self.node.store(Arc::clone(node));
         }
+        new
     }
 
     /// The node as the registry last described it. Its id and address never change.
@@ -294,7 +303,7 @@ impl<C> Slot<C> {
 
     /// Whether the node is ill: calls do not go to it, but for a probe or in panic.
     #[cfg(test)]
-    pub(super) fn is_aside(&self) -> bool {
+    pub(crate) fn is_aside(&self) -> bool {
         !self.state.health.is_closed()
     }
 }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::node::NodeState;
 use super::pick::Picked;
+use super::weight;
 use crate::metadata::Metadata;
 use crate::registry::{Node, Service};
 
@@ -18,6 +19,8 @@ pub struct Nodes<'a> {
     pub(super) members: &'a [Member],
     /// Which of the members are ready; `None` if all are.
     pub(super) ready: Option<&'a [u32]>,
+    /// Where each of the ready ones ends by its weight; `None` if all have the same.
+    pub(super) ends: Option<&'a [u64]>,
     /// Places among the ready ones that the call has been to, ascending.
     pub(super) been: &'a [usize],
     pub(super) turn: &'a AtomicUsize,
@@ -57,6 +60,10 @@ pub(super) struct Member {
     pub(super) node: Arc<Node>,
     pub(super) service: Arc<Service>,
     pub(super) state: Arc<NodeState>,
+    /// In thousandths.
+    pub(super) weight: u32,
+    /// Of the node's id.
+    pub(super) hash: u64,
 }
 
 // ===== impl Nodes =====
@@ -98,6 +105,36 @@ impl<'a> Nodes<'a> {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The weights of all of them together, in a unit of its own; 0 if each of them has none.
+    #[must_use]
+    pub fn total_weight(&self) -> u64 {
+        let Some(ends) = self.ends else {
+            return self.len() as u64;
+        };
+        let been: u64 = self.been.iter().map(|place| width(ends, *place)).sum();
+        ends.last().map_or(0, |total| total - been)
+    }
+
+    /// The number of the node that holds this point, if all are laid one after the other, each as long as its
+    /// weight; `None` from [`total_weight`](Nodes::total_weight) on.
+    #[must_use]
+    pub fn at_weight(&self, point: u64) -> Option<usize> {
+        let Some(ends) = self.ends else {
+            let index = usize::try_from(point).ok()?;
+            return (index < self.len()).then_some(index);
+        };
+        let mut point = point;
+        for place in self.been {
+            // Those that the call has been to are left out: what comes after them moves up.
+            if start(ends, *place) <= point {
+                point += width(ends, *place);
+            }
+        }
+        let place = ends.partition_point(|end| *end <= point);
+        let before = self.been.iter().filter(|been| **been < place).count();
+        (place < ends.len()).then(|| place - before)
+    }
+
     /// The place among the members of what has this number here.
     pub(super) fn member(&self, index: usize) -> Option<usize> {
         let mut place = index;
@@ -111,6 +148,16 @@ impl<'a> Nodes<'a> {
             Some(ready) => ready.get(place).map(|member| *member as usize),
         }
     }
+}
+
+fn start(ends: &[u64], place: usize) -> u64 {
+    let before = place.checked_sub(1).and_then(|before| ends.get(before));
+    before.copied().unwrap_or_default()
+}
+
+fn width(ends: &[u64], place: usize) -> u64 {
+    let end = ends.get(place).copied().unwrap_or_default();
+    end.saturating_sub(start(ends, place))
 }
 
 impl fmt::Debug for Nodes<'_> {
@@ -154,6 +201,17 @@ impl<'a> Candidate<'a> {
     #[must_use]
     pub fn cost(&self) -> f32 {
         self.member.state.load.cost(self.now)
+    }
+
+    /// Its weight by its metadata, 1 if it has none; [`Weighted`](super::Weighted) says more.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        f64::from(self.member.weight) / f64::from(weight::ONE)
+    }
+
+    /// A hash of its id, the same in every client.
+    pub(crate) fn hash(&self) -> u64 {
+        self.member.hash
     }
 
     /// Whether nothing is known against it. The others are offered only when more than half of the nodes are

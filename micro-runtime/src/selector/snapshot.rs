@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::filter::Filter;
+use super::choice::Choice;
 use super::health::State;
 use super::node::Slot;
 use super::nodes::{Member, Nodes, Tried};
 use super::table::Connections;
+use super::weight;
 
 /// So many tried nodes are left out without memory of their own.
 const BEEN_INLINE: usize = 8;
+
+/// So much more than before may come to the nodes of a zone, when some of them are not well, before calls go
+/// elsewhere (the overprovisioning factor of Envoy's priorities).
+const SPILL: f32 = 1.4;
 
 /// What balancers pick from. It never changes, so that it is read without a lock.
 pub(super) struct Snapshot<C> {
@@ -20,12 +25,22 @@ pub(super) struct Snapshot<C> {
     slots: Arc<[Arc<Slot<C>>]>,
     /// Places of those that calls go to; `None` if that is all of them.
     ready: Option<Box<[u32]>>,
+    /// Where each of those ends by its weight; `None` if all have the same.
+    ends: Option<Box<[u64]>>,
     /// Places of those put aside.
     aside: Box<[u32]>,
     /// When the first of them may be probed, on the selector's clock; `u64::MAX` if none waits for it.
     next_probe: u64,
     /// How many there were before the filters.
     seen: usize,
+    /// The part of the calls that these nodes take, if others could take them too; all from 1 on.
+    takes: f32,
+}
+
+/// The nodes of a service as the registry last named them, before any choice among them, in the same order twice.
+pub(super) struct Everyone<C> {
+    pub(super) members: Arc<[Member]>,
+    pub(super) slots: Arc<[Arc<Slot<C>>]>,
 }
 
 /// Places, among the ready ones, that a call has been to.
@@ -36,20 +51,43 @@ pub(super) struct Been {
     spilled: Vec<usize>,
 }
 
+// ===== impl Everyone =====
+
+impl<C> Default for Everyone<C> {
+    fn default() -> Everyone<C> {
+        Everyone {
+            members: Arc::default(),
+            slots: Arc::default(),
+        }
+    }
+}
+
 // ===== impl Snapshot =====
 
 impl<C> Snapshot<C> {
-    pub(super) fn new(nodes: &[(Member, Arc<Slot<C>>)], filters: &[Filter]) -> Snapshot<C> {
-        let kept = || {
-            nodes.iter().filter(|(member, _)| {
-                filters
-                    .iter()
-                    .all(|filter| filter.keeps(&member.service, &member.node))
-            })
-        };
-        let members: Arc<[Member]> = kept().map(|(member, _)| member.clone()).collect();
-        let slots = kept().map(|(_, slot)| Arc::clone(slot)).collect();
-        Snapshot::split(members, slots, nodes.len())
+    pub(super) fn new(all: &Everyone<C>, choice: &Choice, seed: u64) -> Snapshot<C> {
+        let seen = all.members.len();
+        if choice.is_all() {
+            return Snapshot::split(Arc::clone(&all.members), Arc::clone(&all.slots), seen);
+        }
+        let keeps = |place: &usize| all.members.get(*place).is_some_and(|m| choice.keeps(m));
+        let mut kept: Vec<usize> = (0..seen).filter(keeps).collect();
+        let hashes = kept
+            .iter()
+            .map(|place| all.members.get(*place).map_or(0, |m| m.hash));
+        if let Some(subset) = choice.subset_of(hashes, seed) {
+            let subset = subset.iter();
+            kept = subset
+                .filter_map(|place| kept.get(*place as usize).copied())
+                .collect();
+        }
+        let members = kept
+            .iter()
+            .filter_map(|place| all.members.get(*place).cloned());
+        let slots = kept
+            .iter()
+            .filter_map(|place| all.slots.get(*place).cloned());
+        Snapshot::split(members.collect(), slots.collect(), seen)
     }
 
     /// The same nodes, by their health of now.
@@ -77,7 +115,8 @@ impl<C> Snapshot<C> {
             })
             .collect();
         let most = members.len() / 2;
-        if ill.len() > most {
+        let panic = ill.len() > most;
+        if panic {
             ill.sort_unstable_by(|a, b| b.cmp(a));
             ill.truncate(most);
         }
@@ -85,7 +124,26 @@ impl<C> Snapshot<C> {
         let mut aside: Box<[u32]> = ill.into_iter().map(|(_, place)| place).collect();
         aside.sort_unstable();
         let ready = (!aside.is_empty()).then(|| all_but(members.len(), &aside));
+        let weights = members.iter().map(|member| member.weight);
+        let ends = match &ready {
+            None => weight::ends(weights),
+            Some(ready) => {
+                let ready: &[u32] = ready;
+                let ready = ready
+                    .iter()
+                    .filter_map(|place| members.get(*place as usize));
+                weight::ends(ready.map(|member| member.weight))
+            }
+        };
+        let well = members.len() - aside.len();
         Snapshot {
+            // Below half nobody knows how many are well, and it does not matter.
+            takes: if panic || members.is_empty() {
+                0.0
+            } else {
+                SPILL * well as f32 / members.len() as f32
+            },
+            ends,
             members,
             slots,
             ready,
@@ -109,6 +167,7 @@ impl<C> Snapshot<C> {
         Nodes {
             members: &self.members,
             ready: self.ready.as_deref(),
+            ends: self.ends.as_deref(),
             been: been.places(),
             turn,
             now,
@@ -125,6 +184,11 @@ impl<C> Snapshot<C> {
 
     pub(super) fn seen(&self) -> usize {
         self.seen
+    }
+
+    /// Whether a call goes to these nodes, if it could go to others too.
+    pub(super) fn takes_call(&self) -> bool {
+        self.takes >= 1.0 || (self.takes > 0.0 && fastrand::f32() < self.takes)
     }
 
     pub(super) fn aside(&self) -> usize {

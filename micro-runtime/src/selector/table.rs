@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::balancer::{Balancer, Core};
+use super::balancer::Balancer;
+use super::choice::Choice;
+use super::core::Core;
+#[cfg(test)]
 use super::filter::Filter;
 use super::node::{Clock, Slot};
 use super::strategy::Strategy;
@@ -15,8 +18,8 @@ use crate::registry::cache::Cache;
 /// not count: the program has it anyway.
 const REMEMBERED: usize = 1024;
 
-/// So many sets of filters are remembered per service.
-const FILTERS_REMEMBERED: usize = 64;
+/// So many choices among nodes are remembered per service.
+const CHOICES_REMEMBERED: usize = 64;
 
 /// The balancers of one client. `C` is what the client keeps with each node: its connections. Clones share
 /// everything. When the last one and the last balancer are dropped, the look-ups behind them end.
@@ -31,6 +34,9 @@ pub(crate) trait Connections: Sized + Send + Sync + 'static {
     /// [`Slot::connected`], [`Slot::connection_failed`] or [`Slot::dial_released`].
     fn dial(slot: &Arc<Slot<Self>>);
 
+    /// The registry names the address again, after it did not, or by another node: what failed before says little.
+    fn renewed(&self);
+
     /// The node has come into use: a connection may be made ahead of the first call. Must not wait.
     fn ahead(slot: &Arc<Slot<Self>>);
 }
@@ -44,6 +50,8 @@ impl Connections for () {
     fn dial(slot: &Arc<Slot<()>>) {
         slot.connected();
     }
+
+    fn renewed(&self) {}
 
     fn ahead(_: &Arc<Slot<()>>) {}
 }
@@ -70,7 +78,7 @@ struct Tables<C> {
 struct Held<C> {
     core: Arc<Core<C>>,
     plain: Arc<Balancer<C>>,
-    filtered: Vec<Arc<Balancer<C>>>,
+    chosen: Vec<Arc<Balancer<C>>>,
     used: u64,
 }
 
@@ -113,30 +121,33 @@ impl<C: Connections> Selector<C> {
         Arc::clone(&self.held(&mut tables, name).plain)
     }
 
-    /// The balancer of a service over the nodes that all filters keep. It shares the nodes' state with
+    /// The balancer of a service over the nodes that are chosen. It shares the nodes' state with
     /// [`service`](Selector::service).
-    pub(crate) fn filtered(&self, name: &str, filters: &[Filter]) -> Arc<Balancer<C>> {
-        let mut filters = filters.to_vec();
-        filters.sort();
-        filters.dedup();
+    pub(crate) fn chosen(&self, name: &str, choice: Choice) -> Arc<Balancer<C>> {
         let mut tables = self.lock();
         let held = self.held(&mut tables, name);
-        if filters.is_empty() {
+        if choice.is_all() {
             return Arc::clone(&held.plain);
         }
-        if let Some(place) = held.filtered.iter().position(|b| *b.filters() == *filters) {
+        if let Some(place) = held.chosen.iter().position(|b| *b.choice() == choice) {
             // The last one is the one used last.
-            let balancer = held.filtered.remove(place);
-            held.filtered.push(Arc::clone(&balancer));
+            let balancer = held.chosen.remove(place);
+            held.chosen.push(Arc::clone(&balancer));
             return balancer;
         }
-        if held.filtered.len() >= FILTERS_REMEMBERED {
-            held.filtered.remove(0);
+        if held.chosen.len() >= CHOICES_REMEMBERED {
+            held.chosen.remove(0);
         }
         let strategy = Arc::clone(&self.0.strategy);
-        let balancer = held.core.balancer(filters.into(), strategy);
-        held.filtered.push(Arc::clone(&balancer));
+        let balancer = held.core.balancer(choice, strategy);
+        held.chosen.push(Arc::clone(&balancer));
         balancer
+    }
+
+    /// The same by filters alone.
+    #[cfg(test)]
+    pub(super) fn filtered(&self, name: &str, filters: &[Filter]) -> Arc<Balancer<C>> {
+        self.chosen(name, Choice::of(filters))
     }
 
     /// The balancer of one address, which is in no registry.
@@ -205,11 +216,11 @@ impl<C> fmt::Debug for Selector<C> {
 
 impl<C: Connections> Held<C> {
     fn new(core: Arc<Core<C>>, strategy: &Arc<dyn Strategy>) -> Held<C> {
-        let plain = core.balancer(Box::default(), Arc::clone(strategy));
+        let plain = core.balancer(Choice::default(), Arc::clone(strategy));
         Held {
             core,
             plain,
-            filtered: Vec::new(),
+            chosen: Vec::new(),
             used: 0,
         }
     }
@@ -217,7 +228,7 @@ impl<C: Connections> Held<C> {
     /// Whether only the table holds it.
     fn is_idle(&self) -> bool {
         std::iter::once(&self.plain)
-            .chain(&self.filtered)
+            .chain(&self.chosen)
             .all(|balancer| Arc::strong_count(balancer) == 1)
     }
 }

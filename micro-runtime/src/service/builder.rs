@@ -1,16 +1,19 @@
 //! [`ServiceBuilder`]: what a service can be told in code.
 
+use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Service;
 use super::hooks::{AllHooks, Turn};
-use super::settings::{Settings, Strategy};
+use super::settings::{self, Settings};
 use crate::client::ClientOptions;
 use crate::error::Error;
 use crate::interceptor::Interceptor;
 use crate::registry::Registry;
+use crate::selector::Strategy;
 use crate::server::ServerOptions;
 use crate::transport::{ClientLimits, ServerLimits};
 
@@ -34,8 +37,18 @@ pub struct ServiceBuilder {
     pub(super) server: ServerOptions,
     pub(super) client: ClientOptions,
     pub(super) client_limits: ClientLimits,
+    pub(super) strategy: Option<Own>,
     #[cfg(feature = "flags")]
     own_flags: Vec<String>,
+}
+
+/// A strategy that code has set.
+pub(super) struct Own(pub(super) Arc<dyn Strategy>);
+
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("set in code")
+    }
 }
 
 // ===== impl ServiceBuilder =====
@@ -50,6 +63,7 @@ impl ServiceBuilder {
             server: ServerOptions::new(),
             client: ClientOptions::new(),
             client_limits: ClientLimits::new(),
+            strategy: None,
             #[cfg(feature = "flags")]
             own_flags: Vec::new(),
         }
@@ -135,15 +149,27 @@ impl ServiceBuilder {
         self
     }
 
-    /// Picks any node, rather than the less busy of two.
-    pub fn pick_random(mut self) -> Self {
-        self.settings.strategy = Strategy::Random;
-        self
+    /// Picks any node ([`Random`](crate::selector::Random)), rather than the better of two.
+    pub fn pick_random(self) -> Self {
+        self.strategy(crate::selector::Random)
     }
 
-    /// Picks one node after the other, rather than the less busy of two.
-    pub fn pick_round_robin(mut self) -> Self {
-        self.settings.strategy = Strategy::RoundRobin;
+    /// Picks one node after the other ([`RoundRobin`](crate::selector::RoundRobin)), rather than the better of two.
+    pub fn pick_round_robin(self) -> Self {
+        self.strategy(crate::selector::RoundRobin)
+    }
+
+    /// Picks nodes by the weight in their metadata ([`Weighted`](crate::selector::Weighted)), rather than the
+    /// better of two.
+    pub fn pick_weighted(self) -> Self {
+        self.strategy(crate::selector::Weighted)
+    }
+
+    /// How the node of a call is picked; default [`P2c`](crate::selector::P2c), the faster and less busy of two.
+    /// A name in `MICRO_SELECTOR` or `--selector` wins over it.
+    pub fn strategy(mut self, strategy: impl Strategy) -> Self {
+        self.settings.strategy = settings::Strategy::Own;
+        self.strategy = Some(Own(Arc::new(strategy)));
         self
     }
 

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::exchange::{BoxFuture, Broken, Connection, Why};
 use crate::registry::AnyRegistry;
 use crate::registry::cache::Cache;
-use crate::selector::{P2c, Random, RoundRobin};
+use crate::selector::{P2c, Random, RoundRobin, Weighted};
 use crate::server::Server;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
@@ -101,7 +101,12 @@ impl Service {
         let strategy: Arc<dyn crate::selector::Strategy> = match settings.strategy {
             Strategy::Random => Arc::new(Random),
             Strategy::RoundRobin => Arc::new(RoundRobin),
+            Strategy::Weighted => Arc::new(Weighted),
             Strategy::P2c => Arc::new(P2c),
+            Strategy::Own => match builder.strategy {
+                Some(own) => own.0,
+                None => Arc::new(P2c),
+            },
         };
         let dial = Arc::new(Network {
             limits: builder.client_limits,

@@ -1,5 +1,6 @@
 //! TCP: listening, dialling, and the options of every socket.
 
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -79,33 +80,65 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Connects to the first address of a host that answers; an empty host is this machine.
+/// Connects to the first address of a host that answers ("happy eyeballs", RFC 8305); an empty host is this
+/// machine.
 pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let host = match host {
         "" | "::" | "0.0.0.0" => "localhost",
         host => host,
     };
-    let mut addresses = lookup_host((host, port)).await?;
+    let addresses = interleaved(lookup_host((host, port)).await?.collect());
+    let raced = race(addresses, TcpStream::connect).await;
+    let stream = raced.map_err(|failed| failed.unwrap_or_else(|| unknown(host)))?;
+    tune(&stream);
+    Ok(stream)
+}
+
+/// The addresses as the system sorted them, but IPv6 and IPv4 in turns, beginning with what was first (RFC 8305
+/// §4): a network that swallows one of the two costs one attempt, and not as many as it has addresses.
+fn interleaved(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (first, second): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first_is_v6);
+    let mut all = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    loop {
+        let before = all.len();
+        all.extend(first.next());
+        all.extend(second.next());
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
+/// The first of some addresses that answers. The next is tried when one fails, or beside it after
+/// [`NEXT_ADDRESS`]; the last failure if all do.
+async fn race<T, C, F>(addresses: Vec<SocketAddr>, connect: C) -> Result<T, Option<io::Error>>
+where
+    T: Send + 'static,
+    C: Fn(SocketAddr) -> F,
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
+    let mut addresses = addresses.into_iter();
     let mut attempts = JoinSet::new();
     let mut failed = None;
     loop {
         match addresses.next() {
             Some(address) => {
-                attempts.spawn(TcpStream::connect(address));
+                attempts.spawn(connect(address));
             }
-            None if attempts.is_empty() => return Err(failed.unwrap_or_else(|| unknown(host))),
+            None if attempts.is_empty() => return Err(failed),
             None => {}
         }
-        let more = addresses.size_hint().1 != Some(0);
+        let more = addresses.len() > 0;
         let ended = tokio::select! {
             ended = attempts.join_next() => ended,
             () = tokio::time::sleep(NEXT_ADDRESS), if more => continue,
         };
         match ended {
-            Some(Ok(Ok(stream))) => {
-                tune(&stream);
-                return Ok(stream);
-            }
+            Some(Ok(Ok(connected))) => return Ok(connected),
             Some(Ok(Err(error))) => failed = Some(error),
             Some(Err(_)) | None => {}
         }
@@ -132,6 +165,12 @@ mod tests {
         let socket = SockRef::from(&dialled);
         assert!(socket.keepalive().unwrap());
         #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEP_ALIVE);
+            assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEP_ALIVE);
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEP_ALIVE_PROBES);
+        }
+        #[cfg(target_os = "linux")]
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
     }
 
@@ -141,6 +180,62 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let error = bind("127.0.0.1", port).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let (a6, b6, c6) = (address("[::a]:1"), address("[::b]:1"), address("[::c]:1"));
+        let (a4, b4) = (address("10.0.0.1:1"), address("10.0.0.2:1"));
+        for (given, expected) in [
+            (vec![], vec![]),
+            (vec![a4, b4], vec![a4, b4]),
+            (vec![a6, b6, c6, a4], vec![a6, a4, b6, c6]),
+            (vec![a4, b4, a6], vec![a4, a6, b4]),
+            (vec![a6, a4, b4, b6], vec![a6, a4, b6, b4]),
+        ] {
+            assert_eq!(interleaved(given), expected);
+        }
+    }
+
+    /// How long a race takes, and who wins, among addresses of these ports, which answer so.
+    async fn raced(
+        ports: std::ops::Range<u16>,
+        answer: impl Fn(u16) -> Option<(u64, bool)>,
+    ) -> (Result<u16, String>, u128) {
+        let start = tokio::time::Instant::now();
+        let addresses = ports.map(|port| SocketAddr::from(([10, 0, 0, 1], port)));
+        let won = race(addresses.collect(), |address| {
+            let answer = answer(address.port());
+            async move {
+                let Some((millis, well)) = answer else {
+                    return std::future::pending().await;
+                };
+                tokio::time::sleep(Duration::from_millis(millis)).await;
+                if well {
+                    Ok(address.port())
+                } else {
+                    Err(io::Error::other(format!("port {}", address.port())))
+                }
+            }
+        });
+        let won = won.await.map_err(|failed| failed.unwrap().to_string());
+        (won, start.elapsed().as_millis())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_address_is_tried_beside_a_silent_one() {
+        let slow = raced(0..3, |port| (port == 1).then_some((40, true)));
+        assert_eq!(slow.await, (Ok(1), 290));
+        // A failure is followed at once, and what was begun goes on.
+        let refused = raced(0..2, |port| Some((10, port == 1)));
+        assert_eq!(refused.await, (Ok(1), 20));
+        let both = raced(0..2, |port| Some(([300, 200][usize::from(port)], true)));
+        assert_eq!(both.await, (Ok(0), 300));
+        let all = raced(0..3, |_| Some((10, false)));
+        assert_eq!(all.await, (Err("port 2".to_owned()), 30));
+        let none = race(Vec::new(), |_| async { Ok(()) });
+        assert!(none.await.unwrap_err().is_none());
     }
 
     #[tokio::test]

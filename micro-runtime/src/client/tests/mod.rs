@@ -25,7 +25,9 @@ mod faults;
 mod hedging;
 mod named;
 mod nodes;
+mod pool;
 mod retries;
+mod simulation;
 mod streams;
 
 use std::collections::HashMap;

@@ -312,3 +312,61 @@ async fn a_proxy_gets_every_call() {
     let reply = client.target("shop").unary(&ECHO, String::new()).await;
     assert_eq!(reply.unwrap(), "/shop.Echo/Say");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_chooses_among_nodes_by_filters() {
+    use crate::selector::Filter;
+
+    let network = Network::default();
+    let registry = Memory::new();
+    for (name, version, zone) in [("a", "1", "x"), ("b", "2", "x"), ("c", "2", "y")] {
+        network.serve(&format!("{name}:1"), named(name));
+        let node = Node {
+            id: name.into(),
+            address: format!("{name}:1"),
+            metadata: [("zone".to_owned(), zone.to_owned())].into(),
+        };
+        let endpoint = registry::Endpoint {
+            name: format!("Echo.In{version}"),
+            ..registry::Endpoint::default()
+        };
+        let service = registry::Service {
+            name: "echo".into(),
+            version: version.into(),
+            nodes: vec![node],
+            endpoints: vec![endpoint],
+            ..registry::Service::default()
+        };
+        registry.register(&service, Duration::ZERO).await.unwrap();
+    }
+    let target = client_of(&network, registry).target("echo");
+    let found = async |filters: &[Filter]| {
+        let mut found = std::collections::BTreeSet::new();
+        for _ in 0..6 {
+            let mut call = target.unary(&ECHO, String::new());
+            for filter in filters {
+                call = call.filter(filter.clone());
+            }
+            found.insert(call.await.map_err(|status| status.code()));
+        }
+        found
+    };
+    let ok = |names: &[&str]| names.iter().map(|name| Ok((*name).to_owned())).collect();
+    assert_eq!(found(&[]).await, ok(&["a", "b", "c"]));
+    assert_eq!(found(&[Filter::version("2")]).await, ok(&["b", "c"]));
+    assert_eq!(found(&[Filter::label("zone", "x")]).await, ok(&["a", "b"]));
+    assert_eq!(found(&[Filter::endpoint("Echo.In1")]).await, ok(&["a"]));
+    let both = [Filter::version("2"), Filter::label("zone", "x")];
+    assert_eq!(found(&both).await, ok(&["b"]));
+    let none = [Filter::version("3")];
+    assert_eq!(found(&none).await, [Err(Code::Unavailable)].into());
+    // Beside those of the client; also by name.
+    let client = target
+        .client()
+        .with(ClientOptions::new().version("2"))
+        .unwrap();
+    let call = client.request("echo", "/test.Echo/Say");
+    let call = call.filter(Filter::label("zone", "y"));
+    let reply = call.bytes("application/grpc", Bytes::new()).await.unwrap();
+    assert_eq!(reply, framed("c")[PREFIX..]);
+}

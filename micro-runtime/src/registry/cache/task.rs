@@ -318,8 +318,12 @@ impl Driver {
                 self.query_again = true;
             }
         }
-        if lock(&self.shared.model).event(event) {
+        let shared = &self.shared;
+        let changed = lock(&shared.model).event(event, now, &|node| fate(shared, node));
+        if changed {
             self.publish_soon(now);
+            // Some may be kept that it says left.
+            self.plan_prune(now);
         }
     }
 
@@ -344,7 +348,7 @@ impl Driver {
                     let mut model = lock(&self.shared.model);
                     let mut changed = model.answer(services, now, &|node| fate(&self.shared, node));
                     for event in replay {
-                        changed |= model.event(event);
+                        changed |= model.event(event, now, &|node| fate(&self.shared, node));
                     }
                     (changed || self.publish_at.is_some()).then(|| model.nodes())
                 };
@@ -502,6 +506,9 @@ impl Driver {
     }
 
     fn plan_prune(&mut self, now: Instant) {
+        if self.prune_at.is_some_and(|at| at > now) {
+            return;
+        }
         self.prune_at = lock(&self.shared.model).keeps_any().then(|| now + PRUNE);
     }
 

@@ -56,6 +56,9 @@ mod pb {
 /// How long a call of the registry may take (go-micro's default).
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest that a call may be told to take.
+const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+
 /// How long one connection may take to be made: four round trips around the world, with TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -188,11 +191,11 @@ impl Etcd {
         self.with(|config| config.prefix = prefix.into())
     }
 
-    /// How long one call may take, whichever members are tried. Default: 5 s; a member that does not answer
-    /// within 2 s is given up for the next one.
+    /// How long one call may take, whichever members are tried. Default: 5 s, at most a day; a member that does
+    /// not answer within 2 s is given up for the next one.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Etcd {
-        self.with(|config| config.timeout = timeout)
+        self.with(|config| config.timeout = timeout.min(TIMEOUT_MAX))
     }
 
     fn of(config: Result<Config, String>) -> Etcd {

@@ -143,7 +143,10 @@ impl Link {
     /// The session, as soon as there is one; `None` when there will be none any more.
     pub(super) async fn session(&mut self) -> Option<Session> {
         let session = self.sessions.wait_for(Option::is_some).await;
-        session.ok()?.clone()
+        let session = session.ok()?.clone();
+        // What was said last stays to be read after the task has ended.
+        self.sessions.has_changed().ok()?;
+        session
     }
 
     /// Makes a call, again and again until it has an answer or the time of a call is over. One that is lost

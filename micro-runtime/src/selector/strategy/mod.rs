@@ -1,16 +1,20 @@
 //! [`Strategy`]: which of the nodes a call goes to.
 
+mod by_key;
 mod p2c;
 mod random;
 mod round_robin;
+mod weighted;
 
 use std::sync::Arc;
 
 use super::{CallInfo, Nodes};
 
+pub use by_key::ByKey;
 pub use p2c::P2c;
 pub use random::Random;
 pub use round_robin::RoundRobin;
+pub use weighted::Weighted;
 
 /// Chooses a node for each call, at once: it is asked on every attempt, in the caller's task, so it must not
 /// wait, lock or allocate.

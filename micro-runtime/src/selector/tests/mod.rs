@@ -1,5 +1,6 @@
 //! The selector over an in-process registry and under a paused clock.
 
+mod choices;
 mod health;
 mod memory;
 mod picking;
@@ -41,6 +42,7 @@ fn by_name(name: &str) -> Arc<dyn Strategy> {
         "p2c" => Arc::new(P2c),
         "random" => Arc::new(Random),
         "round_robin" => Arc::new(RoundRobin),
+        "weighted" => Arc::new(Weighted),
         _ => panic!("{name}"),
     }
 }

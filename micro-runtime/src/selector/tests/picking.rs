@@ -22,7 +22,7 @@ async fn an_unknown_service_is_looked_up_and_then_picked() {
 
 #[tokio::test(start_paused = true)]
 async fn an_attempt_does_not_go_where_the_call_has_been() {
-    for strategy in ["random", "round_robin", "p2c"] {
+    for strategy in ["random", "round_robin", "weighted", "p2c"] {
         let names: Vec<String> = (0..12).map(|n| format!("n{n}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (_registry, _selector, balancer) = ready(strategy, &names).await;

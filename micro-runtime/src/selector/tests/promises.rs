@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::{TTL, by_name, call, id, ready, service};
 use crate::registry::cache::Known;
 use crate::registry::{Node, Registry, Service};
-use crate::selector::balancer::{Core, Source};
+use crate::selector::core::{Core, Source};
 use crate::selector::node::Clock;
 use crate::selector::table::Make;
-use crate::selector::{Balancer, Failure, Filter, Picked, Tried, pick};
+use crate::selector::{Balancer, Choice, Failure, Filter, Picked, Tried, pick};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -75,7 +75,7 @@ async fn holds_what_a_pick_promises(nodes: usize, ops: Vec<Op>) {
     let balancers: Vec<Vec<Arc<Balancer<()>>>> = ["random", "round_robin", "p2c"]
         .iter()
         .map(|name| {
-            let of = |f: &[Filter]| core.balancer(f.into(), by_name(name));
+            let of = |f: &[Filter]| core.balancer(Choice::of(f), by_name(name));
             filters.iter().map(|f| of(f)).collect()
         })
         .collect();

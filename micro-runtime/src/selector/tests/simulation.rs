@@ -112,7 +112,7 @@ async fn run(
 }
 
 const NODES: [&str; 4] = ["a", "b", "c", "d"];
-const SEEDS: u64 = 10;
+const SEEDS: u64 = 3;
 
 async fn fleet(strategy: &str) -> (Memory, Arc<Balancer<()>>) {
     let (registry, _selector, balancer) = ready(strategy, &NODES).await;

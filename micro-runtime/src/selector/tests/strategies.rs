@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn every_strategy_reaches_every_node() {
-    for strategy in ["random", "round_robin", "p2c"] {
+    for strategy in ["random", "round_robin", "weighted", "p2c"] {
         let (_registry, _selector, balancer) = ready(strategy, &["a", "b", "c", "d"]).await;
         let shares = shares(&balancer, 4000);
         for (node, share) in &shares {
@@ -135,4 +135,81 @@ async fn latency_is_of_replies_and_of_what_is_longer_than_a_reply() {
     // Known from now on: a peak counts at once.
     assert_eq!(call(160, None).await, Some(160.0));
     assert_eq!(call(1_000, Some(Failure::TimedOut)).await, Some(1_000.0));
+}
+
+/// Nodes with these texts as weights.
+async fn weighted(weights: &[(&str, &str)]) -> (Memory, Arc<Balancer<()>>) {
+    let registry = Memory::new();
+    let ids: Vec<&str> = weights.iter().map(|(id, _)| *id).collect();
+    let mut service = service(&ids);
+    for (node, (_, weight)) in service.nodes.iter_mut().zip(weights) {
+        if !weight.is_empty() {
+            node.metadata.insert("weight".into(), (*weight).into());
+        }
+    }
+    registry.register(&service, TTL).await.unwrap();
+    let strategy = by_name("weighted");
+    let selector = Selector::new(Arc::new(registry.clone()), strategy, || ());
+    let balancer = selector.service("greeter");
+    balancer.ready(soon()).await.unwrap();
+    (registry, balancer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_are_followed() {
+    fastrand::seed(7);
+    // One that says nothing, and one that says nonsense, count as 1.
+    let weights = [
+        ("a", "3"),
+        ("b", "0.5"),
+        ("c", ""),
+        ("d", "much"),
+        ("e", "0"),
+    ];
+    let (_registry, balancer) = weighted(&weights).await;
+    let seen = shares(&balancer, 11_000);
+    for (id, expected) in [("a", 6_000), ("b", 1_000), ("c", 2_000), ("d", 2_000)] {
+        let found = seen[id];
+        assert!(found.abs_diff(expected) < 200, "{id}: {found}");
+    }
+    assert_eq!(seen.get("e"), None);
+    // The others share what one aside leaves.
+    fail(&balancer, &["a"]);
+    let seen = shares(&balancer, 5_000);
+    assert!(
+        !seen.contains_key("a") && seen["b"].abs_diff(1_000) < 150,
+        "{seen:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_every_weight_is_zero_all_are_equal() {
+    let (_registry, balancer) = weighted(&[("a", "0"), ("b", "0")]).await;
+    assert_eq!(shares(&balancer, 100).len(), 2);
+    // Also if it is so of those that are left.
+    let (_registry, balancer) = weighted(&[("a", "1"), ("b", "0")]).await;
+    assert_eq!(shares(&balancer, 100).get("b"), None);
+    fail(&balancer, &["a"]);
+    assert_eq!(shares(&balancer, 100)["b"], 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_count_among_those_that_the_call_has_not_been_to() {
+    let weights = [("a", "5"), ("b", "1"), ("c", "3"), ("d", "1"), ("e", "0")];
+    for seed in 0..200 {
+        fastrand::seed(seed);
+        let (_registry, balancer) = weighted(&weights).await;
+        let mut tried = Tried::default();
+        let mut been = Vec::new();
+        for _ in 0..weights.len() {
+            let picked = balancer.pick(&call().with_tried(&tried)).unwrap();
+            been.push(id(&picked));
+            tried.add(&picked);
+            picked.failed(Failure::Answered);
+        }
+        // Each once, and the one without weight last.
+        assert_eq!(been.pop().as_deref(), Some("e"));
+        been.sort();
+        assert_eq!(been.concat(), "abcd");
+    }
 }

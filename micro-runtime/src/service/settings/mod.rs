@@ -7,6 +7,8 @@ mod environment;
 #[cfg(feature = "flags")]
 mod flags;
 mod multi;
+#[cfg(feature = "kubernetes")]
+mod pod;
 mod registry;
 mod table;
 #[cfg(test)]
@@ -124,16 +126,20 @@ pub(crate) struct Resolved {
     pub(crate) tls: Tls,
 }
 
-/// The ways to pick a node that have a name.
+/// The ways to pick a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Strategy {
     /// Any of them.
     Random,
     /// One after the other.
     RoundRobin,
-    /// The less busy of two.
+    /// By the nodes' metadata.
+    Weighted,
+    /// The better of two.
     #[default]
     P2c,
+    /// What code has set, which has no name.
+    Own,
 }
 
 /// `MICRO_PROXY`: where all calls go.

@@ -267,6 +267,7 @@ fn selector(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
     settings.strategy = given.one_of(&[
         ("random", Strategy::Random),
         ("round_robin", Strategy::RoundRobin),
+        ("weighted", Strategy::Weighted),
         ("p2c", Strategy::P2c),
         // What go-micro calls its default.
         ("registry", Strategy::default()),

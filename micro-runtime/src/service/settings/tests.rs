@@ -130,11 +130,12 @@ const CASES: &[Case] = &[
         &[
             ("random", "Random"),
             ("round_robin", "RoundRobin"),
+            ("weighted", "Weighted"),
             ("p2c", "P2c"),
             ("registry", "P2c"),
         ],
         &["static", "Random"],
-        "one of random, round_robin, p2c, registry",
+        "one of random, round_robin, weighted, p2c, registry",
     ),
     (
         "MICRO_CLIENT_REQUEST_TIMEOUT",
