@@ -1,6 +1,6 @@
 //! [`Pool`]: the connections to one node.
 //!
-//! One is made ahead for each node of a service that is called, if the service has few
+//! One is made ahead for each node that joins a service while it is called, if the service has few
 //! ([`Balancer`](crate::selector::Balancer) says how few), else by the first call; another one is dialled whenever
 //! the least busy has [`BUSY`] calls under way, up to the client's limit. Dialling is shared work: it runs in a task of its own, without the deadline or the
 //! cancellation of any caller, and callers wait for it as long as they may.
