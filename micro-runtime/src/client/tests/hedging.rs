@@ -16,18 +16,10 @@ fn slow(network: &Network, address: &'static str, time: Duration) -> Count {
     network.serve(address, move |exchange| {
         count.add();
         async move {
-<<<<<<< HEAD
             let mut out = exchange.reply;
             tokio::select! {
                 () = tokio::time::sleep(time) => reply(out, address),
                 _ = poll_fn(|cx| out.poll_closed(cx)) => {}
-=======
-            tokio::time::sleep(time).await;
-            // The attempt may have been given up meanwhile, which must not cost the connection.
-            let mut out = exchange.reply;
-            if out.head(head(), false).is_ok() && out.data(framed(address), false).is_ok() {
-                let _ = out.trailers(status(0, ""));
->>>>>>> selector
             }
         }
     });
