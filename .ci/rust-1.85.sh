@@ -70,7 +70,7 @@ younger_features() {
 }
 
 # The crates that users build, as cargo's arguments; with the back-ends whose libraries
-# are as old. hickory-resolver needs Rust 1.88, async-nats and kube 1.89.
+# are as old. hickory-resolver needs Rust 1.88, async-nats 1.89.
 # shellcheck disable=SC2034
 published=(--package micro-runtime --package protoc-gen-micro --package micro-cli
   --no-default-features --features "protoc-gen-micro/default,micro-runtime/default

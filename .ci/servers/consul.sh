@@ -5,7 +5,7 @@
 install_consul() {
   local out=$1 flags=(-mod=readonly -trimpath -buildvcs=false '-ldflags=-s -w') want
   command -v go >/dev/null || fail "no go command found; Consul needs Go 1.26 or later on PATH"
-  cd .ci/servers/consul
+  cd .ci/servers/consul || return
   want=$({
     go version
     printf '%s\n' "${flags[@]}"

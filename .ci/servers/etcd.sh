@@ -1,80 +1,46 @@
-# etcd 3.4 and 3.6, for the tests. Sourced by .ci/servers.sh.
+# etcd 3.6 with its etcdctl, built from the Go modules that .ci/servers/etcd pins, and Debian 12's 3.4.
 #
-#   install_etcd OUT
-#
-# leaves OUT/etcd-3.4 (Debian's), OUT/etcd-3.6 and OUT/etcdctl (built from the Go modules that
-# .ci/servers/etcd/go.mod pins). Programs that are there already, of this recipe, are kept as they are.
+# install_etcd OUT leaves OUT/etcd-3.6, OUT/etcdctl and OUT/etcd-3.4. For the tests of TLS it installs openssl.
 # shellcheck shell=bash
+etcd_old='3.4.23-*'
 
 install_etcd() {
-  local out wrapper want
-  mkdir -p "$1"
-  out=$(cd "$1" && pwd)
-  wrapper=$(cd "$(dirname "${BASH_SOURCE[0]}")/etcd" && pwd)
-  command -v go >/dev/null ||
-    { echo "etcd: no go command found; install Go 1.26 or later and put it on PATH" >&2; return 1; }
-
-  if [ ! -x "$out/etcd-3.4" ]; then
-    if ! command -v etcd >/dev/null; then
-      etcd_from_debian || return 1
-    fi
-    case $(etcd --version) in
-      'etcd Version: 3.4.'*) cp "$(command -v etcd)" "$out/.etcd-3.4" && mv "$out/.etcd-3.4" "$out/etcd-3.4" ;;
-      *) echo "etcd: expected the program etcd to be of version 3.4, found $(etcd --version | head -n 1)" >&2; return 1 ;;
-    esac
-  fi
-
+  local out=$1 scratch want
+  need openssl openssl
+  scratch=$(mktemp -d "$out/.etcd.XXXXXX")
   local flags=(-mod=readonly -trimpath -buildvcs=false -ldflags=-s\ -w)
   want=$({
     go version
     printf '%s\n' "${flags[@]}"
-    cat "$wrapper/go.mod" "$wrapper/go.sum"
-  } | sha256sum | cut -d' ' -f1)
-  if [ -x "$out/etcd-3.6" ] && [ -x "$out/etcdctl" ] && [ "$(cat "$out/.etcd.recipe" 2>/dev/null)" = "$want" ]; then
-    echo "etcd: is up to date"
-    return
+    cat .ci/servers/etcd/go.mod .ci/servers/etcd/go.sum
+  } | sha256sum)
+  if [ "$(cat "$out/.etcd-3.6.recipe" 2>/dev/null)" != "$want" ]; then
+    rm -f "$out/.etcd-3.6.recipe"
+    # The modules come over the network, which may fail; a build may not.
+    retry etcd_go list -mod=readonly -deps go.etcd.io/etcd/server/v3 go.etcd.io/etcd/etcdctl/v3 >/dev/null
+    etcd_go build "${flags[@]}" -o "$scratch/etcd" go.etcd.io/etcd/server/v3
+    etcd_go build "${flags[@]}" -o "$scratch/etcdctl" go.etcd.io/etcd/etcdctl/v3
+    mv -f "$scratch/etcd" "$out/etcd-3.6"
+    mv -f "$scratch/etcdctl" "$out/etcdctl"
+    echo "$want" >"$out/.etcd-3.6.recipe"
   fi
-  rm -f "$out/.etcd.recipe"
-  local start=$SECONDS try
-  # The modules come over the network, which may fail once; a build may not.
-  for try in 1 2 3; do
-    if (cd "$wrapper" && GOFLAGS='' go list -mod=readonly -deps \
-      go.etcd.io/etcd/server/v3 go.etcd.io/etcd/etcdctl/v3 >/dev/null); then
-      break
-    elif [ "$try" = 3 ]; then
-      echo "etcd: the modules could not be fetched" >&2
-      return 1
-    fi
-  done
-  (
-    cd "$wrapper" || exit 1
-    export CGO_ENABLED=0 GOFLAGS=
-    nice -n 5 go build "${flags[@]}" -o "$out/etcd-3.6" go.etcd.io/etcd/server/v3 &&
-      nice -n 5 go build "${flags[@]}" -o "$out/etcdctl" go.etcd.io/etcd/etcdctl/v3
-  ) || return 1
-  echo "$want" >"$out/.etcd.recipe"
-  echo "etcd: built 3.6 in $((SECONDS - start)) s"
+  # Unpacked rather than installed: the package would start a server of its own.
+  if [ "$(cat "$out/.etcd-3.4.recipe" 2>/dev/null)" != "$etcd_old" ]; then
+    rm -f "$out/.etcd-3.4.recipe"
+    (cd "$scratch" && retry etcd_download "$etcd_old")
+    dpkg -x "$scratch"/etcd-server_*.deb "$scratch/old"
+    mv -f "$scratch/old/usr/bin/etcd" "$out/etcd-3.4"
+    echo "$etcd_old" >"$out/.etcd-3.4.recipe"
+  fi
+  rm -rf "$scratch"
 }
 
-# Debian's package would start its server at once, on a fixed port: /usr/sbin/policy-rc.d says no meanwhile.
-etcd_from_debian() {
-  command -v apt-get >/dev/null ||
-    { echo "etcd: no program etcd found; install etcd 3.4 and put it on PATH" >&2; return 1; }
-  local sudo=() status=0
-  [ "$(id -u)" = 0 ] || sudo=(sudo)
-  "${sudo[@]}" sh -c '
-    export DEBIAN_FRONTEND=noninteractive
-    policy=/usr/sbin/policy-rc.d kept=
-    if [ -e "$policy" ]; then kept=$(mktemp) && cp -p "$policy" "$kept" || exit; fi
-    printf "#!/bin/sh\nexit 101\n" >"$policy" && chmod 755 "$policy" || exit
-    status=1
-    for try in 1 2 3; do
-      if apt-get -q update && apt-get -qy --no-install-recommends -o DPkg::Lock::Timeout=300 install etcd-server; then
-        status=0
-        break
-      fi
-    done
-    if [ -n "$kept" ]; then mv "$kept" "$policy"; else rm -f "$policy"; fi
-    exit $status' || status=$?
-  return "$status"
+etcd_go() {
+  (cd .ci/servers/etcd && CGO_ENABLED=0 GOFLAGS='' go "$@")
+}
+
+etcd_download() {
+  apt-get -q download "etcd-server=$1" && return
+  as_root apt-get -q update
+  apt-get -q download "etcd-server=$1"
 }

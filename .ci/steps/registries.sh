@@ -13,7 +13,7 @@ read -ra servers <<<"${MICRO_CI_SERVERS:-consul etcd zookeeper nats knot}"
 cargo build --locked --package micro-cli
 export MICRO_CLI=$target/debug/micro
 
-suite=(test --locked --package micro-tests --features registries --no-fail-fast)
+suite=(test --locked --package micro-tests --features registries --no-fail-fast --test kit)
 for folder in tests/tests/registry_*/; do
   suite+=(--test "$(basename "$folder")")
 done

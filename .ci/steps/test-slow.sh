@@ -17,6 +17,8 @@ export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 # The JSON mapping against another implementation: a million texts and messages.
 PROPTEST_CASES=350000 run json-differential cargo test --locked --package micro-tests --release \
   --test json_differential -- --nocapture
+# The client against failing nodes and registries: fifty times the seeds of a landing.
+MICRO_SIM_SEEDS=50000 run simulation cargo test --locked --package micro-runtime --release --lib simulation
 for _ in 1 2 3 4; do
   run release cargo test --locked --workspace --no-fail-fast --release --all-targets -- --include-ignored
 done

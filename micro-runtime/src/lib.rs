@@ -5,8 +5,10 @@
 //! | `mdns` | yes | the embedded registry, multicast DNS | `flate2` |
 //! | `flags` | yes | `ServiceBuilder::init`: flags and logs | `tracing-subscriber`, `strsim` |
 //! | `serde` | no | `json::serde`: messages in serde's structs and formats | |
+//! | `tls` | no | TLS for servers, clients and registries; compiles C (`ring`) | `tokio-rustls`, `rustls-native-certs`, `rustls-webpki` |
 //! | `full` | no | everything | |
 
+mod backoff;
 pub mod client;
 pub mod codec;
 mod context;

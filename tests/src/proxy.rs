@@ -235,7 +235,10 @@ async fn copy(from: OwnedReadHalf, mut to: OwnedWriteHalf, mut changes: watch::R
     };
     let write = async {
         while let Some((at, chunk)) = waiting.recv().await {
-            sleep_until(at).await;
+            // The timer's next tick may be a millisecond away, which nobody has asked for.
+            if at > Instant::now() {
+                sleep_until(at).await;
+            }
             let mode = match changes.wait_for(|state| passes(state.mode)).await {
                 Ok(state) => state.mode,
                 Err(_) => return,

@@ -86,45 +86,40 @@ async fn a_proxy_cuts_refuses_holds_swallows_and_delays() {
     assert!(begun.elapsed() >= Duration::from_millis(120));
 }
 
-/// A server whose answer tells its process.
+/// A small server with an HTTP port.
 async fn start() -> (Server, u16) {
-    let [port] = free_ports();
-    let text = "import http.server,os,sys\n\
-        class H(http.server.BaseHTTPRequestHandler):\n\
-        \x20   def do_GET(self):\n\
-        \x20       self.send_response(200); self.end_headers(); self.wfile.write(b'pid %d' % os.getpid())\n\
-        http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), H).serve_forever()\n";
-    let server = Program::at("/usr/bin/python3")
-        .file("server.py", text)
-        .args(["{dir}/server.py", &port.to_string()])
-        .start(Ready::http(port, "/", "pid"))
+    let [port, monitor] = free_ports();
+    let server = Program::find("nats-2.15")
+        .args(["-a", "127.0.0.1", "-p", &port.to_string()])
+        .args(["-m", &monitor.to_string()])
+        .start(Ready::http(monitor, "/healthz", "ok"))
         .await;
-    (server, port)
+    (server, monitor)
 }
 
 #[tokio::test]
 async fn a_server_is_killed_paused_stopped_and_restarted() {
     let (mut server, port) = start().await;
     let folder = server.folder().to_owned();
-    let before = http_get(port, "/").await.unwrap();
-    assert_eq!(before, (200, format!("pid {}", server.pid())));
+    let before = server.pid();
+    let healthy = http_get(port, "/healthz").await.unwrap();
+    assert_eq!(healthy.0, 200);
 
     server.pause();
-    let get = http_get(port, "/");
+    let get = http_get(port, "/healthz");
     assert!(timeout(Duration::from_millis(100), get).await.is_err());
     server.resume();
-    assert_eq!(soon(http_get(port, "/")).await.unwrap(), before);
+    assert_eq!(soon(http_get(port, "/healthz")).await.unwrap(), healthy);
 
     server.kill9().await;
-    assert!(http_get(port, "/").await.is_err());
+    assert!(http_get(port, "/healthz").await.is_err());
     server.restart().await;
-    let after = soon(http_get(port, "/")).await.unwrap();
-    assert_eq!(after.1, format!("pid {}", server.pid()));
-    assert_ne!(after, before);
+    assert_eq!(soon(http_get(port, "/healthz")).await.unwrap(), healthy);
+    assert_ne!(server.pid(), before);
 
     server.stop().await;
-    assert!(http_get(port, "/").await.is_err());
-    assert!(server.log().contains("GET / HTTP"), "{}", server.log());
+    assert!(http_get(port, "/healthz").await.is_err());
+    assert_eq!(server.log().matches("Server is ready").count(), 2);
     drop(server);
     assert!(!folder.exists());
 }

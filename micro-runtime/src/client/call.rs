@@ -123,8 +123,8 @@ impl<Req: 'static, Rsp: 'static, K> Call<Req, Rsp, K> {
     }
 
     setters! {
-        "How often the call may be made again although it may have been processed. Default: the client's (1). \
-         It means nothing for a method that is not declared safe to repeat."
+        "How often the call may be made again although it may have been processed. Default: the \
+         method's, or the client's (1). It means nothing for a method that is not safe to repeat."
     }
 
     fn plan(&mut self, timeout: Option<Duration>) -> Result<Plan> {

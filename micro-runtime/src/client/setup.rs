@@ -175,7 +175,8 @@ fn add_missing(metadata: &mut Metadata, more: &Metadata) {
 macro_rules! setters {
     ($repeats:literal) => {
         /// How long the call may take, everything included, from when it is first polled. Default: the
-        /// client's (5 s) for a unary call, none for a stream. `None` takes the default away. A deadline that
+        /// method's ([`MethodOptions`](crate::client::MethodOptions)), or the client's (5 s) for a unary call and
+        /// none for a stream. `None` takes the default away. A deadline that
         /// the call inherits stays, if it is earlier.
         pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
             self.setup.timeout = Some(timeout.into());

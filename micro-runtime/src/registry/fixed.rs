@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use super::join::all;
 use super::{Node, Registry, Service, Watcher};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::BoxFuture;
@@ -15,6 +16,10 @@ use crate::exchange::BoxFuture;
 /// How long a host's addresses serve, however often they are asked for (gRPC's DNS resolver: at most every
 /// 30 s).
 const RESOLVED_FOR: Duration = Duration::from_secs(30);
+
+/// The longest that one host's resolution is waited for: less than the 5 s after which whoever looks a service up
+/// gives up, so that one host whose name servers are silent hides no other.
+const RESOLVE: Duration = Duration::from_secs(3);
 
 /// The most addresses of one host that are taken in.
 const ADDRESSES_MAX: usize = 1024;
@@ -29,7 +34,7 @@ const HOST: &str = "host";
 ///
 /// An address is `host:port`, `10.0.0.7:5000`, `[::1]:5000` or `unix:/path`. A host name stands for all of its
 /// A and AAAA addresses; it is resolved when a service is looked up, again after 30 s at the earliest, and if
-/// that fails the former answer stays. Each node has the metadata `host`, the host name it came from.
+/// that fails or takes longer than 3 s the former answer stays. Each node has the metadata `host`, the host name it came from.
 ///
 /// It keeps nothing: [`register`](Registry::register) and [`deregister`](Registry::deregister) do nothing and
 /// succeed, so that a service which calls others at fixed addresses can itself run. It knows no names, so
@@ -139,7 +144,12 @@ impl Fixed {
         {
             return Ok(known.addresses.clone());
         }
-        match self.0.resolver.resolve(host).await {
+        let resolved = timeout(RESOLVE, self.0.resolver.resolve(host)).await;
+        let resolved = resolved.unwrap_or_else(|_| {
+            let late = format!("no answer within {} s", RESOLVE.as_secs());
+            Err(std::io::Error::other(late))
+        });
+        match resolved {
             Ok(mut addresses) if !addresses.is_empty() => {
                 addresses.sort_unstable();
                 addresses.dedup();
@@ -207,18 +217,28 @@ impl Registry for Fixed {
     /// An address is malformed, or no host could ever be resolved. Hosts that could not are left out as long
     /// as there is any other address.
     async fn get(&self, name: &str) -> Result<Vec<Service>, Error> {
+        let targets = self.targets()?;
+        let hosts = targets.iter().filter_map(|target| match target {
+            Target::Host(host) => {
+                let resolving: BoxFuture<'_, _> = Box::pin(self.resolve(host));
+                Some(resolving)
+            }
+            Target::Address(_) => None,
+        });
+        let mut resolved = all(hosts.collect()).await.into_iter();
         let mut nodes = Vec::new();
         let mut failed = None;
-        for target in self.targets()? {
+        for target in targets {
             match target {
                 Target::Address(address) => nodes.push(node(name, address.clone(), None)),
-                Target::Host(host) => match self.resolve(host).await {
-                    Ok(addresses) => nodes.extend(
+                Target::Host(host) => match resolved.next() {
+                    Some(Ok(addresses)) => nodes.extend(
                         addresses
                             .into_iter()
                             .map(|address| node(name, address.to_string(), Some(host))),
                     ),
-                    Err(error) => failed = Some(error),
+                    Some(Err(error)) => failed = Some(error),
+                    None => {}
                 },
             }
         }
@@ -324,6 +344,8 @@ mod tests {
     struct NamesInner {
         hosts: Mutex<HashMap<String, Vec<SocketAddr>>>,
         asked: AtomicUsize,
+        /// A host whose name servers are silent.
+        silent: Mutex<Option<String>>,
     }
 
     impl Names {
@@ -345,6 +367,9 @@ mod tests {
         fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, std::io::Result<Vec<SocketAddr>>> {
             self.0.asked.fetch_add(1, Ordering::SeqCst);
             let found = self.0.hosts.lock().unwrap().get(host).cloned();
+            if self.0.silent.lock().unwrap().as_deref() == Some(host) {
+                return Box::pin(std::future::pending());
+            }
             Box::pin(async move { found.ok_or_else(|| std::io::Error::other("SERVFAIL")) })
         }
     }
@@ -424,6 +449,30 @@ mod tests {
         let asked = names.asked();
         assert_eq!(addresses(&registry).await, ["10.0.0.7:5000"]);
         assert_eq!(names.asked(), asked + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_silent_hides_no_other() {
+        let names = Names::default();
+        names.set("a:1", &["10.0.0.7:5000"]);
+        names.set("b:1", &["10.0.0.8:5000"]);
+        let registry = Fixed::with_resolver(["a:1", "b:1", "10.0.0.1:1"], names.clone());
+        assert_eq!(addresses(&registry).await.len(), 3);
+        *names.0.silent.lock().unwrap() = Some("a:1".into());
+        names.set("b:1", &["10.0.0.9:5000"]);
+        advance(RESOLVED_FOR).await;
+        let started = Instant::now();
+        assert_eq!(
+            addresses(&registry).await,
+            ["10.0.0.7:5000", "10.0.0.9:5000", "10.0.0.1:1"]
+        );
+        assert_eq!(started.elapsed(), RESOLVE);
+        let never = Fixed::with_resolver(["a:1"], names);
+        let error = Registry::get(&never, "greeter").await.unwrap_err();
+        assert!(
+            error.to_string().ends_with("no answer within 3 s"),
+            "{error}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,6 +22,8 @@ mod fixed;
 #[cfg(any(feature = "nats", feature = "zookeeper"))]
 mod group;
 pub(crate) mod join;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 #[cfg(feature = "mdns")]
 pub mod mdns;
 mod memory;
@@ -49,6 +51,8 @@ pub use dns::Dns;
 #[cfg(feature = "etcd")]
 pub use etcd::Etcd;
 pub use fixed::Fixed;
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::Kubernetes;
 #[cfg(feature = "mdns")]
 pub use mdns::Mdns;
 pub use memory::Memory;

@@ -221,7 +221,7 @@ impl<C: Connections> Balancer<C> {
     }
 
     /// The nodes that the filters keep.
-    pub(super) fn slots(&self) -> Vec<Arc<Slot<C>>> {
+    pub(crate) fn slots(&self) -> Vec<Arc<Slot<C>>> {
         let snapshot = self.snapshot.load();
         let places = 0..snapshot.members().len();
         let slots = places.filter_map(|place| snapshot.slot(place).cloned());

@@ -303,7 +303,7 @@ impl<C> Slot<C> {
 
     /// Whether the node is ill: calls do not go to it, but for a probe or in panic.
     #[cfg(test)]
-    pub(super) fn is_aside(&self) -> bool {
+    pub(crate) fn is_aside(&self) -> bool {
         !self.state.health.is_closed()
     }
 }

@@ -157,13 +157,24 @@ impl<C> Picked<C> {
         }
     }
 
-    /// A later attempt at another node was faster, and this one was given up: it took so long at least.
+    /// A later attempt at another node was faster, and this one was given up. That is as if it had been
+    /// dropped, but that a probe was slow enough to have failed.
     pub(crate) fn overtaken(self) {
         if self.kind == Kind::Probe {
-            return self.failed(Failure::TimedOut);
+            self.failed(Failure::TimedOut);
         }
-        let (now, took) = self.time();
-        self.slot.state().load.took_at_least(now, took);
+    }
+
+    /// An earlier attempt at another node was faster after all, and this one was given up: it had less time, so
+    /// that nothing can be said of the node, nor that it is silent.
+    pub(crate) fn beaten(mut self) {
+        self.reported = true;
+        let (now, _) = self.time();
+        let state = self.slot.state();
+        state.load.answered(now);
+        if self.kind == Kind::Probe {
+            state.probe_released();
+        }
     }
 
     /// The attempt has failed.

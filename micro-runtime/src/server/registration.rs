@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::events;
 use crate::registry::{DynRegistry, Service};
@@ -14,7 +15,6 @@ use crate::registry::{DynRegistry, Service};
 /// The pause after an attempt that failed: it grows as gRPC's connection back-off does (× 1.6), but no further
 /// than what brings a node back within 3 s of its registry's return.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const BACKOFF_FACTOR: f64 = 1.6;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
 
 /// How often a registry that fails is complained of.
@@ -92,20 +92,19 @@ impl Plan {
 
 /// Renews the registration until `stopped` resolves, which its sender's drop does too.
 async fn keep(plan: Plan, first: Result<(), Error>, mut stopped: oneshot::Receiver<()>) {
-    let mut backoff = FIRST_BACKOFF;
+    let mut backoff = Backoff::new(FIRST_BACKOFF, LONGEST_BACKOFF);
     let mut complained: Option<Instant> = None;
     let mut known = first.is_ok();
     let mut last = first;
     loop {
         let wait = match &last {
             Ok(()) => {
-                backoff = FIRST_BACKOFF;
+                backoff.reset();
                 complained = None;
-                jittered(plan.interval)
+                earlier(plan.interval)
             }
             Err(error) => {
-                let wait = jittered(backoff);
-                backoff = backoff.mul_f64(BACKOFF_FACTOR).min(LONGEST_BACKOFF);
+                let wait = backoff.next();
                 if complained.is_none_or(|at| at.elapsed() >= COMPLAINT) {
                     complained = Some(Instant::now());
                     events::not_registered(plan.registry.name(), &plan.node_id(), error, wait);
@@ -144,7 +143,7 @@ async fn keep(plan: Plan, first: Result<(), Error>, mut stopped: oneshot::Receiv
 }
 
 /// Up to a tenth less, so that many nodes that began together do not renew together.
-fn jittered(time: Duration) -> Duration {
+fn earlier(time: Duration) -> Duration {
     time.mul_f64(1.0 - fastrand::f64() / 10.0)
 }
 
@@ -248,12 +247,12 @@ mod tests {
         for _ in 0..4 {
             registry.0.asked.notified().await;
         }
-        // 100 + 160 + 256 milliseconds, each up to a tenth less.
-        assert!(begun.elapsed() <= Duration::from_millis(516));
+        // 100 + 160 + 256 milliseconds, each up to a fifth more.
+        assert!(begun.elapsed() <= Duration::from_millis(620));
         for _ in 0..100 {
             let begun = tokio::time::Instant::now();
             registry.0.asked.notified().await;
-            assert!(begun.elapsed() <= LONGEST_BACKOFF);
+            assert!(begun.elapsed() <= LONGEST_BACKOFF.mul_f64(1.2));
         }
         *registry.0.fails.lock().unwrap() = false;
         registry.0.asked.notified().await;

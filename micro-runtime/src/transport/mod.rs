@@ -17,7 +17,7 @@ mod address;
 mod detect;
 mod dial;
 mod gauge;
-#[cfg(feature = "consul")]
+#[cfg(any(feature = "consul", feature = "kubernetes"))]
 pub(crate) mod http1;
 pub mod http2;
 mod limits;

@@ -35,6 +35,12 @@ macro_rules! on_every_engine {
                 $crate::kit::soon(super::$check(&$crate::rig::Http2OverTcp)).await;
             })*
         }
+        #[cfg(feature = "tls")]
+        mod http2_over_tls {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $check() {
+                $crate::kit::soon(super::$check(&$crate::rig::Http2OverTls)).await;
+            })*
+        }
         mod local {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] async fn $check() {
                 $crate::kit::soon(super::$check(&$crate::rig::Local)).await;

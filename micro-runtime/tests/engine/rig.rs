@@ -64,6 +64,46 @@ impl Rig for Http2OverTcp {
     }
 }
 
+/// Through the front door: a listener with TLS that accepts, and a dial.
+#[cfg(feature = "tls")]
+pub(crate) struct Http2OverTls;
+
+#[cfg(feature = "tls")]
+impl Rig for Http2OverTls {
+    fn pair_with(
+        &self,
+        app: Arc<dyn Serve>,
+        server: ServerLimits,
+        client: ClientLimits,
+    ) -> BoxFuture<'_, Pair> {
+        use micro_runtime::transport::{ClientTls, Listener, ServerTls, accept, dial_tls};
+
+        Box::pin(async move {
+            let tls = ServerTls::from_pem(
+                include_str!("tls/server.pem"),
+                include_str!("tls/server.key"),
+            );
+            let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap())
+                .await
+                .and_then(|listener| listener.with_tls(tls))
+                .unwrap();
+            let address = listener.local().to_string().parse().unwrap();
+            let (drainer, drain) = Drainer::new();
+            let accepting = tokio::spawn(accept(listener, Arc::new(server), app, drain));
+            let tls = ClientTls::new().ca_pem(include_str!("tls/ca.pem"));
+            let connection = dial_tls(&address, &client, &tls)
+                .await
+                .expect("the server greets");
+            // No further ones come, and none are waited for.
+            accepting.abort();
+            Pair {
+                connection,
+                drainer,
+            }
+        })
+    }
+}
+
 async fn http2_pair(
     near: Io,
     far: Io,

@@ -14,7 +14,8 @@ use crate::fleet::{Fleet, Setup};
 use crate::load::{Calls, Load};
 
 pub(super) fn rows(rows: &mut Vec<Row>) {
-    rows.push(row("empty answer", empty));
+    rows.push(row("empty answer", |ask| empty(ask, Lie::Answer)));
+    rows.push(row("empty events", |ask| empty(ask, Lie::Events)));
     rows.push(row("flapping", flapping));
 }
 
@@ -32,6 +33,13 @@ struct State {
 const WAITING: usize = 4096;
 
 impl Told {
+    /// Says that these are the nodes, to those who ask, and ends every watch: a new one gets no event.
+    fn answers(&self, nodes: Vec<Node>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.watchers.clear();
+        state.nodes = nodes;
+    }
+
     /// Says that these are the nodes, to those who ask and to those who watch.
     fn says(&self, nodes: Vec<Node>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,8 +115,16 @@ impl Registry for Told {
     }
 }
 
+/// How a registry says that all nodes are gone.
+enum Lie {
+    /// Its watches end, and the answer to the next question is empty.
+    Answer,
+    /// The watch says of every node that it went.
+    Events,
+}
+
 /// The registry answers "none" of ten nodes that live.
-async fn empty(ask: Ask) -> Outcome {
+async fn empty(ask: Ask, lie: Lie) -> Outcome {
     let fleet = Fleet::start(&Setup::alone(NAME), 10).await;
     let told = Told::default();
     told.says(nodes(&fleet.addresses()));
@@ -121,8 +137,10 @@ async fn empty(ask: Ask) -> Outcome {
         ask.seed,
     );
     let gone = pass(1.0).await;
-    told.says(Vec::new());
-    // A client that asks anew hears the same.
+    match lie {
+        Lie::Answer => told.answers(Vec::new()),
+        Lie::Events => told.says(Vec::new()),
+    }
     let back = pass(4.0).await;
     told.says(nodes(&fleet.addresses()));
     let end = pass(1.0).await;

@@ -14,6 +14,10 @@ use micro_runtime::{Context, Error, ErrorKind, Result, Service, Status};
 use micro_tests::front::v1::{Answer, FrontHandler, Question, register_front_handler};
 use micro_tests::peer::{Peer, v1::register_peer_handler};
 
+/// How long running calls may take once it was told to stop: streams, which would never end by themselves, are
+/// cut then.
+const GRACE: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 struct Node {
     port: u16,
@@ -91,6 +95,7 @@ async fn main() -> Result<(), Error> {
         .register_ttl(ttl)
         .register_interval(ttl / 3)
         .drain_delay(drain)
+        .stop_grace(GRACE)
         .init_from(arguments)?;
     register_front_handler(service.server(), Arc::new(node))?;
     register_peer_handler(service.server(), Peer::default())?;

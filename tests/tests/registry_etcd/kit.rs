@@ -51,11 +51,16 @@ impl Member {
 
 /// A member with a folder and ports of its own, that still has to be told its cluster.
 pub(crate) fn program(version: &str, name: &str, port: u16, peers: u16) -> Program {
+    program_at(version, name, &format!("http://127.0.0.1:{port}"), peers)
+}
+
+/// The same, with the URL that it serves clients at.
+pub(crate) fn program_at(version: &str, name: &str, url: &str, peers: u16) -> Program {
     Program::find(version)
         .args(["--name", name, "--data-dir", "{dir}/data"])
         .args(["--logger", "zap", "--log-level", "warn"])
-        .arg(format!("--listen-client-urls=http://127.0.0.1:{port}"))
-        .arg(format!("--advertise-client-urls=http://127.0.0.1:{port}"))
+        .arg(format!("--listen-client-urls={url}"))
+        .arg(format!("--advertise-client-urls={url}"))
         .arg(format!("--listen-peer-urls=http://127.0.0.1:{peers}"))
         .arg(format!(
             "--initial-advertise-peer-urls=http://127.0.0.1:{peers}"

@@ -6,12 +6,14 @@
 //! | `kit.rs` | starting members, `etcdctl`, looking at what is registered |
 //! | `lost.rs` | leases and keys that are lost, servers that are killed, hang and come back empty |
 //! | `gap.rs` | what a watch missed: a cut connection, compaction, another store |
-//! | `cluster.rs` | users, several members, TLS |
+//! | `cluster.rs` | users, several members |
+//! | `tls.rs` | certificates both ways |
 
 mod cluster;
 mod gap;
 mod kit;
 mod lost;
+mod tls;
 
 use micro_runtime::registry::Etcd;
 use micro_tests::contract::{self, Abilities};

@@ -32,6 +32,7 @@ pub(crate) struct Wish {
     from: i32,
     to: i32,
     serial: u64,
+    is_authority: bool,
 }
 
 // ===== impl Wish =====
@@ -49,6 +50,7 @@ impl Wish {
             from: 2020,
             to: 2100,
             serial: 1,
+            is_authority: false,
         };
         wish.dns("localhost").ip("127.0.0.1")
     }
@@ -93,6 +95,11 @@ impl Wish {
         self
     }
 
+    pub(crate) fn authority(mut self) -> Wish {
+        self.is_authority = true;
+        self
+    }
+
     fn params(self) -> CertificateParams {
         let mut params = CertificateParams::default();
         params.subject_alt_names = self.names;
@@ -103,6 +110,9 @@ impl Wish {
         }
         params.not_before = date_time_ymd(self.from, 1, 1);
         params.not_after = date_time_ymd(self.to, 1, 1);
+        if self.is_authority {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         params.serial_number = Some(SerialNumber::from(self.serial));
         params
     }

@@ -86,7 +86,7 @@ async fn a_connection_that_is_cut_breaks_its_calls() {
     let front = new_front_service("tls.cut", client.client());
     let address = proxy.address();
     let call = front.ask(front::question("anything")).address(address);
-    let call = tokio::spawn(async move { call.await });
+    let call = tokio::spawn(call);
     in_time(was_asked.recv()).await.unwrap();
     proxy.cut();
     let status = in_time(call).await.unwrap().unwrap_err();

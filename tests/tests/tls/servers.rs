@@ -64,6 +64,17 @@ async fn each_fault_is_named() {
     }
 }
 
+/// What many a recipe makes with `openssl`.
+#[tokio::test]
+async fn one_of_an_authority_is_named() {
+    let identity = Wish::good().authority().self_signed();
+    let running = serve(server(&identity)).await;
+    let tls = ClientTls::new().ca_pem(&identity.certificate);
+    let words = refusal(ask(&running.address(), Some(tls)).await);
+    let why = "is one of an authority (CA:TRUE), which may sign others";
+    assert!(words.contains(why), "{words}");
+}
+
 #[tokio::test]
 async fn a_self_signed_one_is_taken_by_who_trusts_it() {
     let identity = Wish::good().self_signed();

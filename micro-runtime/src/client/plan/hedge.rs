@@ -14,11 +14,11 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use super::{Connecting, OPENING, PATIENCE, Plan, Reply};
 use crate::client::limit::{Limit, Over};
 use crate::client::policy::Hedge;
-use crate::client::pool::{NoConnection, Pool};
+use crate::client::pool::{NoConnection, Pool, Unsent};
 use crate::client::receive::{Failure, Pushback, Receiving};
 use crate::client::target::Target;
 use crate::deadline::Deadline;
-use crate::exchange::BoxFuture;
+use crate::exchange::{BoxFuture, Incoming, Outgoing};
 use crate::interceptor::AttemptKind;
 use crate::metadata::Metadata;
 use crate::selector::{self, NoNode, Picked, Slot, Tried};
@@ -76,6 +76,8 @@ struct Runner {
     reason = "it is moved once, and the large one is the usual one"
 )]
 enum Ended {
+    /// Only the wait for a connection: now the call is sent.
+    Connected(Outgoing, Incoming),
     Reply(Bytes, Receiving),
     NotConnected(NoConnection),
     /// There is no connection yet, and there may be another node.
@@ -102,8 +104,13 @@ impl Race {
                 Event::Due => self.hedge().await?,
                 Event::Over(over) => return Err(self.timed_out(over)),
                 Event::Ended(place, ended) => {
-                    let runner = self.running.swap_remove(place);
+                    let mut runner = self.running.swap_remove(place);
                     match ended {
+                        Ended::Connected(out, incoming) => {
+                            runner.picked.sent();
+                            runner.run = self.receive(out, incoming);
+                            self.running.push(runner);
+                        }
                         Ended::Reply(message, receiving) => {
                             return Ok(self.won(runner, message, receiving));
                         }
@@ -177,12 +184,28 @@ impl Race {
         if !patient {
             self.plan.tried.add(&picked);
         }
+        let slot = picked.slot();
+        let head = self.plan.head(slot, self.plan.limit.left());
+        let (terms, first) = (self.plan.terms(), Some(self.body.clone()));
+        let run = match slot.payload().try_open(slot, terms, head, first, true) {
+            Ok((out, incoming)) => self.receive(out, incoming),
+            Err(Unsent(_)) => self.connect(&picked, patient),
+        };
+        self.running.push(Runner {
+            picked,
+            began,
+            kind,
+            run,
+        });
+    }
+
+    fn connect(&self, picked: &Picked<Pool>, patient: bool) -> BoxFuture<'static, Ended> {
         let patience = match self.plan.deadline {
             _ if !patient => Some(PATIENCE),
             None if !self.plan.wait_for_ready => Some(OPENING),
             _ => None,
         };
-        let attempt = Attempt {
+        let connect = Connect {
             target: self.plan.target.clone(),
             slot: Arc::clone(picked.slot()),
             path: self.plan.path.clone(),
@@ -193,12 +216,21 @@ impl Race {
             eager: picked.is_probe(),
             patience,
         };
-        self.running.push(Runner {
-            picked,
-            began,
-            kind,
-            run: Box::pin(attempt.run()),
-        });
+        Box::pin(connect.run())
+    }
+
+    fn receive(&self, out: Outgoing, incoming: Incoming) -> BoxFuture<'static, Ended> {
+        let settings = self.plan.target.settings();
+        let mut receiving = Receiving::new(incoming, settings.content_type, settings.max_reply);
+        Box::pin(async move {
+            // Held, so that a request that is still being sent is sent to its end.
+            let _out = out;
+            let mut kept = None;
+            match poll_fn(|cx| receiving.poll_single(&mut kept, cx)).await {
+                Ok(message) => Ended::Reply(message, receiving),
+                Err(failure) => Ended::Failed(failure),
+            }
+        })
     }
 
     /// A hedge is due.
@@ -312,6 +344,8 @@ impl Race {
                 // How long it would have taken is not known, but that it is long.
                 self.hedge.record(began.elapsed());
                 loser.picked.overtaken();
+            } else {
+                loser.picked.beaten();
             }
         }
         self.turn_to(&runner);
@@ -333,6 +367,7 @@ impl Race {
             let status = Status::cancelled("another attempt has ended the call");
             self.plan
                 .record(&runner.picked, runner.began, runner.kind, Err(status));
+            runner.picked.beaten();
         }
     }
 
@@ -370,8 +405,8 @@ impl Due {
     }
 }
 
-/// One attempt at one node, with all that it needs.
-struct Attempt {
+/// The wait for a connection to one node, with all that it needs.
+struct Connect {
     target: Target,
     slot: Arc<Slot<Pool>>,
     path: Bytes,
@@ -383,7 +418,7 @@ struct Attempt {
     patience: Option<Duration>,
 }
 
-impl Attempt {
+impl Connect {
     async fn run(self) -> Ended {
         let first = Some(self.body);
         let connecting = Connecting {
@@ -404,17 +439,9 @@ impl Attempt {
                 Err(_) => return Ended::Slow,
             },
         };
-        // The sending half is held, so that a request that is still being sent is sent to its end.
-        let (_out, incoming) = match connected {
-            Ok(opened) => opened,
-            Err(failed) => return Ended::NotConnected(failed),
-        };
-        let settings = self.target.settings();
-        let mut receiving = Receiving::new(incoming, settings.content_type, settings.max_reply);
-        let mut kept = None;
-        match poll_fn(|cx| receiving.poll_single(&mut kept, cx)).await {
-            Ok(message) => Ended::Reply(message, receiving),
-            Err(failure) => Ended::Failed(failure),
+        match connected {
+            Ok((out, incoming)) => Ended::Connected(out, incoming),
+            Err(failed) => Ended::NotConnected(failed),
         }
     }
 }

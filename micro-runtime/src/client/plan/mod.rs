@@ -139,6 +139,11 @@ impl Plan {
         }
     }
 
+    /// A stream has ended well.
+    pub(super) fn ended_well(&self) {
+        self.target.gate().succeeded();
+    }
+
     /// Whether a unary call may be at several nodes at once.
     pub(super) fn is_hedged(&self) -> bool {
         self.hedge.is_some()

@@ -142,8 +142,12 @@ impl State {
             Phase::Again(task) => task.abort(),
             Phase::Open(_) => {}
         }
+        let well = result.is_ok();
         let phase = std::mem::replace(&mut self.phase, Phase::Over(result));
         if let Phase::Open(open) = phase {
+            if well {
+                open.plan.ended_well();
+            }
             let (headers, trailers) = open.receiving.into_metadata();
             self.headers = headers;
             self.trailers = Some(trailers);

@@ -139,6 +139,7 @@ impl<Rsp> Replies<Rsp> {
 
     fn end(&mut self) {
         if let State::Open(open) = std::mem::replace(&mut self.state, State::Over) {
+            open.plan.ended_well();
             let (headers, trailers) = open.receiving.into_metadata();
             self.headers = headers;
             self.trailers = Some(trailers);

@@ -95,6 +95,7 @@ impl<Req, Rsp> Upload<Req, Rsp> {
                 },
                 State::Open(open) => match open.receiving.poll_single(&mut self.kept, cx) {
                     Poll::Ready(Ok(message)) => {
+                        open.plan.ended_well();
                         let json = &open.plan.target.settings().json;
                         let encoding = open.receiving.content_type().encoding(json);
                         self.state = State::Over(Ok((message, encoding)));

@@ -233,12 +233,17 @@ async fn attempts_are_shown_to_interceptors_and_with_the_reply() {
     let network = Network::default();
     let seen = Count::default();
     answers(&network, "a:1", 14, &seen);
-    network.put("b:1", Site::Refuses);
+    network.serve("b:1", |exchange: Exchange| async move {
+        exchange.reply.reset(reset::REFUSED_STREAM);
+    });
     network.serve("c:1", |exchange: Exchange| async move {
         tokio::time::sleep(Duration::from_millis(30)).await;
         reply(exchange.reply, "c");
     });
     let client = client(&network, &["a:1", "b:1", "c:1"]).await;
+    // So many failures may close the throttle.
+    let options = ClientOptions::new().retry_throttle(None);
+    let client = client.with(options).unwrap();
     let (sender, mut seen) = line();
     let spy = crate::interceptor::from_fn(
         move |call: crate::interceptor::Invocation, next: crate::interceptor::Next| {

@@ -27,6 +27,7 @@ mod named;
 mod nodes;
 mod pool;
 mod retries;
+mod simulation;
 mod streams;
 
 use std::collections::HashMap;

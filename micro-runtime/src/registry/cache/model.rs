@@ -16,6 +16,10 @@ pub(super) const GRACE: Duration = Duration::from_secs(180);
 /// The most nodes of one service that are taken in. What a registry says is input from outside.
 const MAX_NODES: usize = 65_536;
 
+/// Deletions that follow one another this closely are looked at together: a registry that has lost its data
+/// says them all at once, nodes that are stopped seldom do.
+const BURST: Duration = Duration::from_millis(500);
+
 /// A node and the version of the service it runs; the service in it has no nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
@@ -38,6 +42,18 @@ pub(super) struct Model {
     records: BTreeMap<Key, Record>,
     /// What was last said of each version, so that all of its nodes share one copy.
     versions: BTreeMap<String, Arc<Service>>,
+    burst: Option<Burst>,
+}
+
+/// Deletions close together.
+#[derive(Debug)]
+struct Burst {
+    began: Instant,
+    /// The nodes that the registry named before.
+    listed: usize,
+    deleted: usize,
+    /// Those that were believed.
+    gone: Vec<(Key, Known)>,
 }
 
 // ===== impl Model =====
@@ -70,11 +86,7 @@ impl Model {
         now: Instant,
         fate: &dyn Fn(&Node) -> Fate,
     ) -> bool {
-        let listed = self
-            .records
-            .values()
-            .filter(|record| record.kept_until.is_none())
-            .count();
+        let listed = self.listed();
         let mut changed = false;
         let mut named = BTreeSet::new();
         for mut service in services {
@@ -138,15 +150,22 @@ impl Model {
         changed
     }
 
-    /// Takes over an event; says whether anything changed. What an event says left, left.
-    pub(super) fn event(&mut self, event: Event) -> bool {
+    /// Takes over an event; says whether anything changed. What an event says left, left, unless events take
+    /// more than half of two or more nodes at once: of those, the ones that can be reached as far as anyone
+    /// knows stay for [`GRACE`], as if an answer had left them out.
+    pub(super) fn event(
+        &mut self,
+        event: Event,
+        now: Instant,
+        fate: &dyn Fn(&Node) -> Fate,
+    ) -> bool {
         let Event {
             action,
             mut service,
         } = event;
         let nodes = std::mem::take(&mut service.nodes);
         if action == Action::Delete {
-            return self.delete(&service, &nodes);
+            return self.delete(&service, &nodes, now, fate);
         }
         let (service, differs) = self.version(service);
         let mut changed = false;
@@ -212,7 +231,9 @@ impl Model {
     }
 
     fn forget_versions(&mut self) {
-        let Model { records, versions } = self;
+        let Model {
+            records, versions, ..
+        } = self;
         // What is worth the look: nothing is lost with a version too many.
         if versions.len() > records.len() {
             let used: BTreeSet<&str> = records
@@ -257,27 +278,72 @@ impl Model {
 
     /// A deletion that names no node means every node of the version, or of the service if it names no
     /// version either (go-micro v6 cache: "delete with no nodes").
-    fn delete(&mut self, service: &Service, nodes: &[Node]) -> bool {
-        let before = self.records.len();
+    fn delete(
+        &mut self,
+        service: &Service,
+        nodes: &[Node],
+        now: Instant,
+        fate: &dyn Fn(&Node) -> Fate,
+    ) -> bool {
+        let mut keys: Vec<Key> = Vec::new();
         if nodes.is_empty() {
             let version = &service.version;
-            self.records.retain(|_, record| {
-                !version.is_empty() && record.known.service.version != *version
-            });
+            let meant =
+                |record: &Record| version.is_empty() || record.known.service.version == *version;
+            let meant = self.records.iter().filter(|(_, record)| meant(record));
+            keys.extend(meant.map(|(key, _)| key.clone()));
         }
         for node in nodes {
             // Some registries name the node by its id alone when it goes.
             if node.address.is_empty() {
-                let gone: Vec<Key> = self.with_id(&node.id).cloned().collect();
-                for key in gone {
-                    self.records.remove(&key);
-                }
+                keys.extend(self.with_id(&node.id).cloned());
             } else {
-                self.records.remove(&key(node));
+                keys.push(key(node));
             }
         }
+        let changed = self.delete_all(keys, now, fate);
         self.forget_versions();
-        before != self.records.len()
+        changed
+    }
+
+    fn delete_all(&mut self, keys: Vec<Key>, now: Instant, fate: &dyn Fn(&Node) -> Fate) -> bool {
+        let mut burst = match self.burst.take() {
+            Some(burst) if now.duration_since(burst.began) <= BURST => burst,
+            _ => Burst {
+                began: now,
+                listed: self.listed(),
+                deleted: 0,
+                gone: Vec::new(),
+            },
+        };
+        let mut changed = false;
+        for key in keys {
+            let Some(record) = self.records.remove(&key) else {
+                continue;
+            };
+            changed = true;
+            if record.kept_until.is_none() {
+                burst.deleted += 1;
+                burst.gone.push((key, record.known));
+            }
+        }
+        if burst.listed >= 2 && burst.deleted * 2 > burst.listed {
+            for (key, known) in burst.gone.drain(..) {
+                let new = self.with_id(&key.0).next().is_none();
+                if new && fate(&known.node) != Fate::Dead {
+                    let kept_until = Some(now + GRACE);
+                    self.records.insert(key, Record { known, kept_until });
+                }
+            }
+        }
+        self.burst = Some(burst);
+        changed
+    }
+
+    /// How many nodes the registry names.
+    fn listed(&self) -> usize {
+        let records = self.records.values();
+        records.filter(|record| record.kept_until.is_none()).count()
     }
 
     fn with_id<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Key> {
@@ -397,17 +463,19 @@ mod tests {
                     }
                     Step::Came(n) => {
                         let event = Event { action: Action::Create, service: service("1", [n]) };
-                        let changed = model.event(event.clone());
+                        let changed = model.event(event.clone(), now, &fate);
                         prop_assert!(changed || before.contains(&n));
-                        prop_assert!(!model.event(event), "the same again is no change");
+                        prop_assert!(!model.event(event, now, &fate), "the same again is no change");
                         let mut expected = before;
                         expected.insert(n);
                         prop_assert_eq!(known(&model), expected);
                         left_out.remove(&n);
                     }
                     Step::Left(n) => {
+                        // Each by itself; of many at once, the next test.
+                        now += BURST + Duration::from_millis(1);
                         let event = Event { action: Action::Delete, service: service("1", [n]) };
-                        prop_assert_eq!(model.event(event), before.contains(&n));
+                        prop_assert_eq!(model.event(event, now, &fate), before.contains(&n));
                         let mut expected = before;
                         expected.remove(&n);
                         prop_assert_eq!(known(&model), expected);
@@ -450,7 +518,56 @@ mod tests {
             action: Action::Create,
             service: service("1", MAX_NODES..MAX_NODES + 10),
         };
-        assert!(!model.event(event));
+        assert!(!model.event(event, Instant::now(), &unknown));
         assert_eq!(model.nodes().len(), MAX_NODES);
+    }
+
+    #[test]
+    fn a_burst_of_deletions_is_believed_of_the_dead_alone() {
+        let now = Instant::now();
+        let fate = |node: &Node| match node.id.as_str() {
+            "0" | "1" => Fate::Dead,
+            "2" => Fate::Unknown,
+            _ => Fate::Alive,
+        };
+        let deleted = |nodes: &[usize]| Event {
+            action: Action::Delete,
+            service: service("1", nodes.iter().copied()),
+        };
+        // One event for all, one event each, and one that names no node.
+        let all: Vec<usize> = (0..NODES).collect();
+        for events in [
+            vec![all.clone()],
+            all.iter().map(|n| vec![*n]).collect(),
+            vec![vec![]],
+        ] {
+            let mut model = Model::default();
+            model.answer(vec![service("1", 0..NODES)], now, &fate);
+            for (passed, nodes) in events.iter().enumerate() {
+                let at = now + Duration::from_millis(10 * passed as u64);
+                assert!(model.event(deleted(nodes), at, &fate));
+            }
+            assert_eq!(known(&model), (2..NODES).collect(), "{events:?}");
+            assert!(model.keeps_any());
+            // Who comes back is a node as any other, and who is silent goes in time.
+            let back = Event {
+                action: Action::Create,
+                service: service("1", [3]),
+            };
+            model.event(back, now, &fate);
+            model.prune(now + 2 * GRACE, &fate);
+            assert_eq!(known(&model), BTreeSet::from([3]));
+        }
+        // Half of them, or all of them one after the other, are stopped.
+        for (step, left) in [(Duration::ZERO, 4..8), (2 * BURST, 8..8)] {
+            let mut model = Model::default();
+            model.answer(vec![service("1", 0..NODES)], now, &fate);
+            let gone = if step.is_zero() { 4 } else { NODES };
+            for n in 0..gone {
+                let at = now + step * u32::try_from(n).unwrap();
+                assert!(model.event(deleted(&[n]), at, &fate));
+            }
+            assert_eq!(known(&model), left.collect());
+        }
     }
 }

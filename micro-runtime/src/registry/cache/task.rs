@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::{Fate, Shared, Stale, View, lock, snapshot};
+use crate::backoff::{Backoff, jittered};
 use crate::error::{Error, ErrorKind};
 use crate::registry::{Event, Node, Service, Watcher};
 
@@ -28,15 +29,10 @@ const REFRESH_UNWATCHED: Duration = Duration::from_secs(15);
 /// After an error: 100 ms, growing as gRPC's connection back-off does (× 1.6), but no further than what lets
 /// a call succeed within 2 s of the registry's return.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-const BACKOFF_FACTOR: f64 = 1.6;
 const BACKOFF_MAX: Duration = Duration::from_millis(1500);
 
 /// The longest pause before a watch is opened again. A query that succeeds after an outage ends it.
 const WATCH_BACKOFF_MAX: Duration = Duration::from_secs(15);
-
-/// Every pause is up to this much shorter or longer, so that clients which lost a registry together do not
-/// come back together (gRPC connection back-off, Consul's wait/16).
-const JITTER: f64 = 0.2;
 
 /// A watch that lasted this long was well; the next one is opened without delay.
 const WATCH_WELL: Duration = Duration::from_secs(10);
@@ -164,10 +160,10 @@ impl Driver {
             shared,
             poked,
             watch,
-            watch_backoff: Backoff::new(WATCH_BACKOFF_MAX),
+            watch_backoff: Backoff::new(BACKOFF_FIRST, WATCH_BACKOFF_MAX),
             query: None,
             query_started: now,
-            query_backoff: Backoff::new(BACKOFF_MAX),
+            query_backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
             replay: Vec::new(),
             query_again: false,
             next_query: now,
@@ -318,8 +314,12 @@ impl Driver {
                 self.query_again = true;
             }
         }
-        if lock(&self.shared.model).event(event) {
+        let shared = &self.shared;
+        let changed = lock(&shared.model).event(event, now, &|node| fate(shared, node));
+        if changed {
             self.publish_soon(now);
+            // Some may be kept that it says left.
+            self.plan_prune(now);
         }
     }
 
@@ -344,7 +344,7 @@ impl Driver {
                     let mut model = lock(&self.shared.model);
                     let mut changed = model.answer(services, now, &|node| fate(&self.shared, node));
                     for event in replay {
-                        changed |= model.event(event);
+                        changed |= model.event(event, now, &|node| fate(&self.shared, node));
                     }
                     (changed || self.publish_at.is_some()).then(|| model.nodes())
                 };
@@ -502,6 +502,9 @@ impl Driver {
     }
 
     fn plan_prune(&mut self, now: Instant) {
+        if self.prune_at.is_some_and(|at| at > now) {
+            return;
+        }
         self.prune_at = lock(&self.shared.model).keeps_any().then(|| now + PRUNE);
     }
 
@@ -580,35 +583,4 @@ fn late(what: &str) -> Error {
         "{what} took longer than {} s",
         REQUEST_TIMEOUT.as_secs()
     ))
-}
-
-/// A growing pause with jitter.
-struct Backoff {
-    next: Duration,
-    max: Duration,
-}
-
-// ===== impl Backoff =====
-
-impl Backoff {
-    fn new(max: Duration) -> Backoff {
-        Backoff {
-            next: BACKOFF_FIRST,
-            max,
-        }
-    }
-
-    fn next(&mut self) -> Duration {
-        let pause = jittered(self.next);
-        self.next = self.next.mul_f64(BACKOFF_FACTOR).min(self.max);
-        pause
-    }
-
-    fn reset(&mut self) {
-        self.next = BACKOFF_FIRST;
-    }
-}
-
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(1.0 - JITTER + 2.0 * JITTER * fastrand::f64())
 }

@@ -274,8 +274,14 @@ async fn what_an_event_says_left_is_gone_whatever_health_says() {
     for node in ["a", "b", "c"] {
         health.set(node, Fate::Alive);
     }
-    script.tell(Action::Delete, service(&["a", "b"]));
+    // Not all at once, which is believed of the dead alone.
+    let pause = || sleep(Duration::from_secs(1));
+    script.tell(Action::Delete, service(&["a"]));
+    until(&entry, &["b", "c"]).await;
+    pause().await;
+    script.tell(Action::Delete, service(&["b"]));
     until(&entry, &["c"]).await;
+    pause().await;
     // Without an address, and without nodes at all.
     let mut no_address = service(&["c"]);
     no_address.nodes[0].address.clear();
@@ -283,11 +289,13 @@ async fn what_an_event_says_left_is_gone_whatever_health_says() {
     until(&entry, &[]).await;
     script.tell(Action::Create, service(&["d", "e"]));
     until(&entry, &["d", "e"]).await;
+    pause().await;
     let mut other_version = service(&[]);
     other_version.version = "2".into();
     script.tell(Action::Delete, other_version);
     script.tell(Action::Delete, service(&["d"]));
     until(&entry, &["e"]).await;
+    pause().await;
     script.tell(Action::Delete, service(&[]));
     until(&entry, &[]).await;
 }

@@ -9,11 +9,10 @@
 //! | `tags`, `literal`, `hex` | go-micro's data, which stands in tags |
 //! | `agents` | each request that is made of the agents |
 //! | `nodes` | what this process has registered, and how it stays so |
-//! | `watch`, `follow`, `slots`, `backoff` | blocking queries: tasks, rules, how many, how often |
+//! | `watch`, `follow`, `slots` | blocking queries: tasks, rules, how many, how often |
 
 mod agents;
 mod api;
-mod backoff;
 mod follow;
 mod hex;
 mod literal;

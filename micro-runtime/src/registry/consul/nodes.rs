@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::agents::{Agents, Held, NotWritten};
 use super::api;
-use super::backoff::{Backoff, jittered};
 use super::tags::{self, LeftOut};
+use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::registry::{Node, Service};
 

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::agents::{Agents, Blocking, Indexed};
 use super::api::Instance;
-use super::backoff::{Backoff, jittered};
 use super::follow::{HOLD, Index, News, Tracker};
 use super::slots::Follower;
+use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::registry::Event;
 
@@ -196,7 +196,8 @@ impl Follow {
                     }
                 }
                 Some(Err(error)) => {
-                    if self.pace.failed() && self.tells_errors {
+                    let first = self.pace.failed();
+                    if first && self.tells_errors {
                         self.tell(Err(error)).await;
                     }
                 }
@@ -250,7 +251,8 @@ pub(super) async fn all(agents: Agents, events: Events) -> Result<impl Future<Ou
                     all.listed(names);
                 }
                 Some(Err(error)) => {
-                    if pace.failed() {
+                    let first = pace.failed();
+                    if first {
                         let _ = all.events.send(Err(error)).await;
                     }
                 }

@@ -139,7 +139,10 @@ async fn srv(
                     }
                 }
                 (None, Some(Ok((addresses, holds)))) => {
-                    ttl = ttl.min(*holds);
+                    // That a target has none is no reason to ask for all of them sooner.
+                    if !addresses.is_empty() {
+                        ttl = ttl.min(*holds);
+                    }
                     for address in addresses {
                         nodes.push(SocketAddr::new(*address, srv.port), target, weight);
                     }

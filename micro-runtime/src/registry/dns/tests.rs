@@ -11,9 +11,12 @@ use crate::registry::Action;
 #[derive(Clone, Default)]
 struct Zone(Arc<ZoneInner>);
 
+/// Records, or why there are none.
+type Scripted = Result<Records, &'static str>;
+
 #[derive(Default)]
 struct ZoneInner {
-    records: Mutex<HashMap<(String, &'static str), Result<Records, &'static str>>>,
+    records: Mutex<HashMap<(String, &'static str), Scripted>>,
     asked: Mutex<Vec<String>>,
 }
 
@@ -170,6 +173,7 @@ async fn srv_targets_of_the_lowest_priority_with_weights() {
             "10 0 9002 b.test",
             "20 1 9003 c.test",
             "10 1 0 d.test",
+            "10 1 9005 nobody.test",
             "a.test=10.0.0.1",
         ],
         60,

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::backoff::{Backoff, jittered};
 use super::keys::Range;
 use super::pb;
 use super::rpc::{Core, is_lost, unary};
 use super::stream::{End, Stream};
+use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::status::{Code, Result, Status};
 
@@ -24,8 +24,9 @@ pub(super) const COMMANDS: usize = 64;
 /// etcd counts leases in seconds, and takes none longer than this (lease/lessor.go).
 const TTL_MAX: i64 = 9_000_000_000;
 
-/// The shortest time between two renewals.
+/// The shortest and the longest time between two renewals, whatever time the server grants.
 const RENEW_MIN: Duration = Duration::from_millis(300);
+const RENEW_MAX: Duration = Duration::from_secs(86_400);
 
 /// The pause before a registration is tried again that the server refused, though it had it once.
 const REFUSED: Duration = Duration::from_secs(5);
@@ -74,6 +75,8 @@ struct Held {
     granted: Duration,
     /// Whether it was ever registered.
     confirmed: bool,
+    /// Whether it was when it was last looked at, and its watch has not failed since.
+    fresh: bool,
     /// When it is looked at next.
     next: Instant,
     backoff: Backoff,
@@ -130,8 +133,8 @@ impl Keeper {
                     if let Some(held) = &mut self.held {
                         let now = Instant::now();
                         let at = (now + within.mul_f64(fastrand::f64())).max(held.quiet_until);
-                        held.quiet_until = now + RESTORE_GAP;
                         held.next = held.next.min(at);
+                        held.quiet_until = held.next + RESTORE_GAP;
                     }
                 }
             }
@@ -190,8 +193,9 @@ impl Keeper {
                             lease: None,
                             granted: ttl,
                             confirmed: false,
+                            fresh: false,
                             next: now,
-                            backoff: Backoff::new(super::BACKOFF_MAX),
+                            backoff: Backoff::new(super::BACKOFF_FIRST, super::BACKOFF_MAX),
                             waiting: vec![done],
                             guard: permit.map_or(Guard::None, Guard::Off),
                             seen: pb::ResponseHeader::default(),
@@ -218,10 +222,12 @@ impl Keeper {
         match result {
             Ok(()) => {
                 held.confirmed = true;
+                held.fresh = true;
                 held.backoff.reset();
-                held.next = now + jittered(held.granted / 3).max(RENEW_MIN);
+                held.next = now + jittered((held.granted / 3).clamp(RENEW_MIN, RENEW_MAX));
             }
             Err(status) => {
+                held.fresh = false;
                 let pause = if is_lost(status) {
                     held.backoff.next()
                 } else {
@@ -307,7 +313,8 @@ async fn guard(core: &Core, key: &str, held: &mut Held) -> Step {
                 Ok(changes) => changes,
                 Err(end) => return held.unguarded(&end),
             },
-            Guard::Off(_) if held.confirmed => {
+            // One that failed is made again only once the key was seen again: until then it would fail as well.
+            Guard::Off(_) if held.fresh => {
                 let header = &held.seen;
                 let next = header.revision.saturating_add(1);
                 match Stream::open(core, &Range::one(key), next, header.cluster_id).await {
@@ -376,7 +383,10 @@ async fn refresh(core: &Core, key: &str, held: &mut Held) -> Result<()> {
 
 async fn grant(core: &Core, held: &mut Held) -> Result<i64> {
     // Up to a whole second: one that is shorter than asked for would end too early.
-    let seconds = held.ttl.as_secs() + u64::from(held.ttl.subsec_nanos() > 0);
+    let seconds = held
+        .ttl
+        .as_secs()
+        .saturating_add(u64::from(held.ttl.subsec_nanos() > 0));
     let ttl = i64::try_from(seconds).unwrap_or(TTL_MAX).clamp(1, TTL_MAX);
     let answer = core
         .call(|link, terms| {
@@ -402,6 +412,7 @@ async fn grant(core: &Core, held: &mut Held) -> Result<i64> {
 impl Held {
     fn unguarded(&mut self, end: &End) -> Step {
         tracing::debug!(?end, "The watch of a registration in etcd ended");
+        self.fresh = false;
         let guard = std::mem::replace(&mut self.guard, Guard::None);
         // A user who may not watch does without.
         if let (Guard::On(permit, _) | Guard::Off(permit), false) =

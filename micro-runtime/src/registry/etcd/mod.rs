@@ -13,7 +13,6 @@
 //! | `gen/` | what `protoc-gen-micro` makes of `proto/etcd/` |
 
 mod auth;
-mod backoff;
 mod endpoint;
 #[rustfmt::skip]
 mod r#gen;
@@ -56,6 +55,9 @@ mod pb {
 /// How long a call of the registry may take (go-micro's default).
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The longest that a call may be told to take.
+const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
+
 /// How long one connection may take to be made: four round trips around the world, with TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -66,6 +68,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Calls and watches at once; etcd sets no limit of its own.
 const MAX_STREAMS: u32 = 10_000;
+
+/// The first pause after a failure.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 
 /// The longest pause before a lost connection is made again: what is lost is found again within 2 s of its
 /// return.
@@ -188,11 +193,11 @@ impl Etcd {
         self.with(|config| config.prefix = prefix.into())
     }
 
-    /// How long one call may take, whichever members are tried. Default: 5 s; a member that does not answer
-    /// within 2 s is given up for the next one.
+    /// How long one call may take, whichever members are tried. Default: 5 s, at most a day; a member that does
+    /// not answer within 2 s is given up for the next one.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Etcd {
-        self.with(|config| config.timeout = timeout)
+        self.with(|config| config.timeout = timeout.min(TIMEOUT_MAX))
     }
 
     fn of(config: Result<Config, String>) -> Etcd {

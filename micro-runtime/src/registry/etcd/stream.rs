@@ -148,7 +148,7 @@ impl Stream {
         if header.cluster_id != cluster {
             return Err(End::Gap("the cluster is another one"));
         }
-        if header.revision + 1 < next {
+        if header.revision.saturating_add(1) < next {
             return Err(End::Gap("the store is older than what is known of it"));
         }
         Ok(stream)

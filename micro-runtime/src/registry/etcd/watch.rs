@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::backoff::{Backoff, jittered};
 use super::keys::Range;
 use super::list::{Listed, Read};
 use super::rpc::Core;
 use super::stream::{End, Stream};
 use super::view::View;
+use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::registry::Event;
 use crate::status::{Result, Status};
@@ -81,10 +81,10 @@ impl Watch {
     }
 
     async fn follow(&mut self) -> Dropped {
-        let mut lost = Backoff::new(super::BACKOFF_MAX);
-        let mut refused = Backoff::new(REFUSED_MAX);
+        let mut lost = Backoff::new(super::BACKOFF_FIRST, super::BACKOFF_MAX);
+        let mut refused = Backoff::new(super::BACKOFF_FIRST, REFUSED_MAX);
         // A pause of its own: after a long outage the list must not wait for as long as the dialling did.
-        let mut gaps = Backoff::new(REFUSED_MAX);
+        let mut gaps = Backoff::new(super::BACKOFF_FIRST, REFUSED_MAX);
         loop {
             let begun = Instant::now();
             let end = match self.stream(&mut lost).await {

@@ -25,6 +25,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::diff::by_key;
 use super::join::all;
 use super::{AnyRegistry, Event, Registry, Service, Watcher};
+use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::BoxFuture;
 use known::{Known, union};
@@ -207,7 +208,7 @@ impl Registry for Multi {
             }
         }
         if refused.len() == members.len() {
-            return Err(together("no registry took the registration", errors));
+            return Err(together("no registry took the registration", &errors));
         }
         for (index, (_, error)) in refused.into_iter().zip(errors) {
             // What it will never take, such as a name it has no way to write, is not tried again.
@@ -239,7 +240,7 @@ impl Registry for Multi {
         if errors.is_empty() {
             Ok(())
         } else {
-            Err(together("the node is still known", errors))
+            Err(together("the node is still known", &errors))
         }
     }
 
@@ -267,13 +268,13 @@ impl Registry for Multi {
             }
         }
         if !fresh {
-            return Err(together("no registry answered", errors));
+            return Err(together("no registry answered", &errors));
         }
         let services = union(answers);
         if unheard && by_key(&services).is_empty() {
             return Err(together(
                 "the registries that answered know no node, and others did not answer",
-                errors,
+                &errors,
             ));
         }
         Ok(services)
@@ -297,7 +298,7 @@ impl Registry for Multi {
             }
         }
         if answers.is_empty() {
-            return Err(together("no registry has a list", errors));
+            return Err(together("no registry has a list", &errors));
         }
         for (member, error) in errors {
             tracing::debug!(registry = member.name(), %error, "The list is without those of a registry");
@@ -336,10 +337,9 @@ impl Inner {
         let nodes = ids(service);
         let service = service.clone();
         let attempts = async move {
-            let mut pause = RETRY_FIRST;
+            let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
             loop {
-                sleep(pause.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
-                pause = (pause * 2).min(RETRY_LONGEST);
+                sleep(backoff.next()).await;
                 // Strong only for an attempt, which is bounded.
                 let Some(inner) = inner.upgrade() else { return };
                 let Some(member) = inner.members.get(index) else {
@@ -480,7 +480,7 @@ impl Member {
 }
 
 /// Errors of several registries as one. It is of a kind that waiting does not mend only if all of them are.
-fn together(what: &str, errors: Vec<(&Member, Error)>) -> Error {
+fn together(what: &str, errors: &[(&Member, Error)]) -> Error {
     let kinds = [ErrorKind::Unsupported, ErrorKind::Config];
     let kind = kinds
         .into_iter()

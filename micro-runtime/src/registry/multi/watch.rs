@@ -70,7 +70,7 @@ pub(super) async fn open(inner: &Arc<Inner>, name: Option<&str>) -> Result<Watch
         }
     }
     if errors.len() == inner.members.len() {
-        return Err(together("no registry can be watched", errors));
+        return Err(together("no registry can be watched", &errors));
     }
     let (out, watcher) = mpsc::channel(BUFFER);
     let merger = Merger {

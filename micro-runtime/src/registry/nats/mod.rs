@@ -316,8 +316,11 @@ impl Drop for Handle {
 impl Link {
     async fn client(&mut self, deadline: Instant) -> Result<Client, Error> {
         let client = async {
-            let client = self.clients.wait_for(Option::is_some).await.ok()?;
-            client.clone()
+            let client = self.clients.wait_for(Option::is_some).await;
+            let client = client.ok()?.clone();
+            // What was said last stays to be read after the task has ended.
+            self.clients.has_changed().ok()?;
+            client
         };
         match tokio::time::timeout_at(deadline, client).await {
             Ok(Some(client)) => Ok(client),

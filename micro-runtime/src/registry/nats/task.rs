@@ -22,6 +22,7 @@ use super::config::{Config, Login};
 use super::own::Own;
 use super::view::View;
 use super::wire::{self, Query, Said};
+use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::exchange::BoxFuture;
 use crate::registry::{Action, Event};
@@ -186,7 +187,7 @@ pub(super) async fn run(
         waiting: Vec::new(),
         answering: Vec::new(),
     };
-    let mut backoff = BACKOFF.0;
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     loop {
         let shared = Arc::clone(&task.shared);
         let Some((client, changes)) = task.wait_for(connect(&shared, &mut backoff)).await else {
@@ -201,16 +202,16 @@ pub(super) async fn run(
         shared.fails(Some("the connection was lost".to_owned()));
         info!("The connection to NATS was lost, another is made");
         if begun.elapsed() >= WELL {
-            backoff = BACKOFF.0;
+            backoff.reset();
         }
-        if task.wait_for(sleep(jittered(backoff))).await.is_none() {
+        if task.wait_for(sleep(backoff.next())).await.is_none() {
             return;
         }
     }
 }
 
 /// Tries until there is a connection.
-async fn connect(shared: &Shared, backoff: &mut Duration) -> (Client, mpsc::Receiver<Change>) {
+async fn connect(shared: &Shared, backoff: &mut Backoff) -> (Client, mpsc::Receiver<Change>) {
     let mut told = false;
     loop {
         let why = match attempt(shared).await {
@@ -221,8 +222,7 @@ async fn connect(shared: &Shared, backoff: &mut Duration) -> (Client, mpsc::Rece
             warn!(servers = ?shared.config.servers, why, "NATS cannot be reached, it is tried on");
         }
         shared.fails(Some(why));
-        sleep(jittered(*backoff)).await;
-        *backoff = (*backoff * 2).min(BACKOFF.1);
+        sleep(backoff.next()).await;
     }
 }
 
@@ -595,11 +595,6 @@ async fn at(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => pending().await,
     }
-}
-
-/// A fifth more or less, so that those who lost the same server do not come back together.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
 /// Every section leaves what it guards whole, so that a panic in another cannot have broken it.

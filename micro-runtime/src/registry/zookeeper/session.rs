@@ -17,6 +17,7 @@ use zookeeper_client as zk;
 
 use super::config::Config;
 use super::node;
+use crate::backoff::Backoff;
 use crate::error::Error;
 
 /// How long a client may be without a connection before it gets a rival.
@@ -143,7 +144,10 @@ impl Link {
     /// The session, as soon as there is one; `None` when there will be none any more.
     pub(super) async fn session(&mut self) -> Option<Session> {
         let session = self.sessions.wait_for(Option::is_some).await;
-        session.ok()?.clone()
+        let session = session.ok()?.clone();
+        // What was said last stays to be read after the task has ended.
+        self.sessions.has_changed().ok()?;
+        session
     }
 
     /// Makes a call, again and again until it has an answer or the time of a call is over. One that is lost
@@ -226,7 +230,7 @@ pub(super) fn refused(error: &zk::Error) -> Error {
 /// Keeps a session until nobody has the registry.
 pub(super) async fn run(shared: Arc<Shared>, sessions: watch::Sender<Option<Session>>) {
     let mut number = 0;
-    let mut backoff = Backoff::new(BACKOFF);
+    let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
     let mut made: Option<zk::Client> = None;
     loop {
         let client = match made.take() {
@@ -283,7 +287,7 @@ async fn connect(shared: &Shared, backoff: &mut Backoff) -> zk::Client {
 async fn serve(shared: &Shared, session: &Session) -> Option<zk::Client> {
     let mut states = session.client.state_watcher();
     let mut state = states.peek_state();
-    let mut refused = Backoff::new(REFUSED);
+    let mut refused = Backoff::new(REFUSED.0, REFUSED.1);
     let mut write_at = Some(Instant::now());
     let mut probe_at = Instant::now() + session.client.session_timeout();
     loop {
@@ -297,7 +301,7 @@ async fn serve(shared: &Shared, session: &Session) -> Option<zk::Client> {
             shared.fails(Some("the connection was lost".to_owned()));
             let rival = async {
                 sleep(PATIENCE).await;
-                connect(shared, &mut Backoff::new(BACKOFF)).await
+                connect(shared, &mut Backoff::new(BACKOFF.0, BACKOFF.1)).await
             };
             tokio::select! {
                 new = states.changed() => state = new,
@@ -379,38 +383,6 @@ async fn write_all(shared: &Shared, session: &Session) -> bool {
         }
     }
     well
-}
-
-/// A growing pause with jitter.
-pub(super) struct Backoff {
-    next: Duration,
-    bounds: (Duration, Duration),
-}
-
-// ===== impl Backoff =====
-
-impl Backoff {
-    pub(super) fn new(bounds: (Duration, Duration)) -> Backoff {
-        Backoff {
-            next: bounds.0,
-            bounds,
-        }
-    }
-
-    pub(super) fn next(&mut self) -> Duration {
-        let pause = jittered(self.next);
-        self.next = (self.next * 2).min(self.bounds.1);
-        pause
-    }
-
-    pub(super) fn reset(&mut self) {
-        self.next = self.bounds.0;
-    }
-}
-
-/// A fifth more or less, so that those who lost the same server do not come back together.
-pub(super) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
 /// Every section leaves what it guards whole, so that a panic in another cannot have broken it.

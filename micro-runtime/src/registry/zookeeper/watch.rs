@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 use zookeeper_client as zk;
 
 use super::read::{self, Nodes};
-use super::session::{Link, Session, Shared, jittered, refused};
+use super::session::{Link, Session, Shared, refused};
+use crate::backoff::jittered;
 use crate::error::Error;
 use crate::registry::{Action, Event, Service, group};
 
@@ -27,6 +28,9 @@ const POLL: Duration = Duration::from_secs(5);
 
 /// The pauses between attempts to read that ZooKeeper refuses.
 const REFUSED: Duration = Duration::from_secs(1);
+
+/// The pause before something is tried again that was lost with its connection.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// More changed paths than this are not read one by one.
 const PATHS_MAX: usize = 256;
@@ -99,17 +103,11 @@ impl Watch {
             };
             match end {
                 End::Watcher => return,
-                End::Session => {
-                    let gone = async {
-                        // The session's task will see what this has seen; until then there is nothing to do.
-                        let pause = tokio::time::sleep(jittered(Duration::from_millis(100)));
-                        pause.await;
-                    };
-                    tokio::select! {
-                        () = events.closed() => return,
-                        () = gone => {}
-                    }
-                }
+                // The session's task will see what this has seen; until then there is nothing to do.
+                End::Session => tokio::select! {
+                    () = events.closed() => return,
+                    () = tokio::time::sleep(jittered(AGAIN)) => {}
+                },
             }
         }
     }
@@ -117,45 +115,42 @@ impl Watch {
     /// Watches over one session.
     async fn serve(&mut self, session: &Session, ready: &mut Option<oneshot::Sender<()>>) -> End {
         let shared = Arc::clone(&self.link.shared);
-        let path = match &self.directory {
-            Some(directory) => format!("{}/{directory}", shared.config.root),
-            None => shared.config.root.clone(),
-        };
-        let mode = zk::AddWatchMode::PersistentRecursive;
-        let mut watcher = match session.client.watch(&path, mode).await {
-            Ok(watcher) => Some(watcher),
-            Err(zk::Error::Unimplemented) => {
-                debug!(
-                    "This ZooKeeper has no recursive watches, its nodes are read every {POLL:?}"
-                );
-                None
-            }
-            Err(error) if super::session::is_lost(&error) => return End::Session,
-            Err(error) => return self.fails(&error).await,
-        };
-        let every = if watcher.is_some() { WHOLE } else { POLL };
+        let limit = shared.config.timeout;
+        let mut watcher = None;
         let mut dirty = Dirty::all();
-        let mut whole_at = Instant::now() + jittered(every);
+        let mut whole_at = None;
         loop {
             if !dirty.is_empty() {
-                match self
-                    .look(&shared, session, &std::mem::take(&mut dirty), ready)
-                    .await
-                {
-                    Ok(true) => {}
+                let look = async {
+                    // The library (0.11.2) takes one-time watches into a new connection of the session, but
+                    // not these, so they are set again. The one before is dropped only after that: dropped
+                    // alone it would be taken away from the server.
+                    if dirty.all {
+                        let armed = self.arm(session).await?;
+                        let every = if armed.is_some() { WHOLE } else { POLL };
+                        whole_at = Some(Instant::now() + jittered(every));
+                        watcher = armed;
+                    }
+                    self.look(&shared, session, &dirty, ready).await
+                };
+                // The library waits for a connection without end.
+                let looked = timeout(limit, look).await;
+                match looked.unwrap_or(Err(zk::Error::ConnectionLoss)) {
+                    Ok(true) => dirty = Dirty::default(),
                     Ok(false) => return End::Watcher,
-                    Err(zk::Error::ConnectionLoss | zk::Error::Throttled) => {
-                        // The watch, if it is one, will say when there is a connection again.
-                        tokio::time::sleep(jittered(Duration::from_millis(100))).await;
+                    Err(error) if session.client.state().is_terminated() => {
+                        debug!(%error, "A ZooKeeper watch goes on with another session");
+                        return End::Session;
+                    }
+                    Err(error) if super::session::is_lost(&error) => {
+                        tokio::time::sleep(jittered(AGAIN)).await;
                         dirty = Dirty::all();
-                        if session.client.state().is_terminated() {
-                            return End::Session;
-                        }
                         continue;
                     }
-                    Err(error) if super::session::is_lost(&error) => return End::Session,
                     Err(error) => {
-                        self.fails(&error).await;
+                        if let End::Watcher = self.fails(&error).await {
+                            return End::Watcher;
+                        }
                         dirty = Dirty::all();
                         continue;
                     }
@@ -169,8 +164,7 @@ impl Watch {
             };
             let mut notice = tokio::select! {
                 notice = notice => Some(notice),
-                () = sleep_until(whole_at) => {
-                    whole_at = Instant::now() + jittered(every);
+                () = at(whole_at) => {
                     dirty.all = true;
                     None
                 }
@@ -188,6 +182,26 @@ impl Watch {
                     notice = Some(next);
                 }
             }
+        }
+    }
+
+    /// Has ZooKeeper tell of changes, if it can.
+    async fn arm(&self, session: &Session) -> Result<Option<zk::PersistentWatcher>, zk::Error> {
+        let root = &self.link.shared.config.root;
+        let path = match &self.directory {
+            Some(directory) => format!("{root}/{directory}"),
+            None => root.clone(),
+        };
+        let mode = zk::AddWatchMode::PersistentRecursive;
+        match session.client.watch(&path, mode).await {
+            Ok(watcher) => Ok(Some(watcher)),
+            Err(zk::Error::Unimplemented) => {
+                debug!(
+                    "This ZooKeeper has no recursive watches, its nodes are read every {POLL:?}"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -279,6 +293,13 @@ impl Dirty {
             self.paths.insert(path.to_owned());
             self.all = self.paths.len() > PATHS_MAX;
         }
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

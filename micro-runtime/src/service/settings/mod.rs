@@ -7,6 +7,8 @@ mod environment;
 #[cfg(feature = "flags")]
 mod flags;
 mod multi;
+#[cfg(feature = "kubernetes")]
+mod pod;
 mod registry;
 mod table;
 #[cfg(test)]

@@ -69,6 +69,12 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         is: |type_id| type_id == TypeId::of::<Fixed>(),
         make: |addresses| Ok(Arc::new(Fixed::try_new(addresses)?)),
     },
+    #[cfg(feature = "kubernetes")]
+    BuiltIn {
+        name: "kubernetes",
+        is: |type_id| type_id == TypeId::of::<crate::registry::Kubernetes>(),
+        make: super::pod::make,
+    },
     #[cfg(feature = "mdns")]
     BuiltIn {
         name: "mdns",

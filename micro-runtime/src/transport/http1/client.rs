@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connect::{Connect, Network, Origin};
 use super::pool::{Pool, Sender};
+#[cfg(feature = "kubernetes")]
+use super::stream::Streaming;
 
 /// The longest that a connection may take to be made. Another server, or another try, may be luckier.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,6 +26,8 @@ const HEAD_MAX: usize = 64 * 1024;
 
 /// The most characters of a server's words that an error repeats.
 const SHOWN: usize = 300;
+
+const JSON: &str = "application/json";
 
 /// A client of one server. Clones share its connections, which close when the last one is dropped and its
 /// calls are over.
@@ -42,7 +46,10 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Get,
+    #[cfg(feature = "consul")]
     Put,
+    #[cfg(feature = "kubernetes")]
+    Patch,
 }
 
 /// A request.
@@ -53,6 +60,8 @@ pub(crate) struct Request {
     pub(crate) target: String,
     /// JSON, or empty.
     pub(crate) body: Bytes,
+    /// What kind of JSON.
+    pub(crate) content_type: &'static str,
 }
 
 /// A whole answer.
@@ -162,6 +171,39 @@ impl Client {
         self.on(sender, request, max_body).await
     }
 
+    /// Sends a request whose answer has no end, and gives it when its head is there, whatever its status. It
+    /// has a connection of its own.
+    ///
+    /// # Errors
+    ///
+    /// There is none within `timeout`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future, and later the answer, closes the connection.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) async fn stream(
+        &self,
+        request: &Request,
+        timeout: Duration,
+    ) -> Result<Streaming, Failure> {
+        let deadline = Instant::now() + timeout;
+        let opening = async {
+            let written = self.written(request)?;
+            let mut sender = self.open(deadline).await?;
+            let answer = sender
+                .send_request(written)
+                .await
+                .map_err(|error| Failure::Broken(told(&error)))?;
+            let status = answer.status().as_u16();
+            Ok(Streaming::new(status, answer.into_body(), sender))
+        };
+        match timeout_at(deadline, opening).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::Late(timeout)),
+        }
+    }
+
     async fn open(&self, deadline: Instant) -> Result<Sender, Failure> {
         let by = deadline.min(Instant::now() + CONNECT_TIMEOUT);
         let connecting = self.0.connect.connect(&self.0.origin);
@@ -236,13 +278,16 @@ impl Client {
         let mut written = http::Request::new(Full::new(request.body.clone()));
         *written.method_mut() = match request.method {
             Method::Get => http::Method::GET,
+            #[cfg(feature = "consul")]
             Method::Put => http::Method::PUT,
+            #[cfg(feature = "kubernetes")]
+            Method::Patch => http::Method::PATCH,
         };
         *written.uri_mut() = uri;
         *written.headers_mut() = self.0.headers.clone();
         if !request.body.is_empty() {
-            let json = HeaderValue::from_static("application/json");
-            written.headers_mut().insert(CONTENT_TYPE, json);
+            let kind = HeaderValue::from_static(request.content_type);
+            written.headers_mut().insert(CONTENT_TYPE, kind);
         }
         Ok(written)
     }
@@ -267,14 +312,28 @@ impl Request {
             method: Method::Get,
             target,
             body: Bytes::new(),
+            content_type: JSON,
         }
     }
 
+    #[cfg(feature = "consul")]
     pub(crate) fn put(target: String, body: Bytes) -> Request {
         Request {
             method: Method::Put,
             target,
             body,
+            content_type: JSON,
+        }
+    }
+
+    /// A change of this kind, such as `application/strategic-merge-patch+json`.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn patch(target: String, content_type: &'static str, body: Bytes) -> Request {
+        Request {
+            method: Method::Patch,
+            target,
+            body,
+            content_type,
         }
     }
 }
@@ -328,7 +387,7 @@ impl fmt::Display for Failure {
 }
 
 /// hyper's error with its causes, which say more than itself.
-fn told(error: &hyper::Error) -> String {
+pub(super) fn told(error: &hyper::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -5,6 +5,7 @@
 //! | `client` | [`Client`]: one server, requests and whole answers, and what bounds them |
 //! | `connect` | how a connection is made: TCP, TLS |
 //! | `pool` | connections between requests |
+//! | `stream` | answers that are read while they come |
 //! | `servers` | [`Servers`]: several servers that are asked in turn until one answers |
 //!
 //! Every call has a deadline, every answer a largest size, every idle connection an end. A request that died with a
@@ -14,12 +15,18 @@
 mod client;
 mod connect;
 mod pool;
+#[cfg(feature = "consul")]
 mod servers;
+#[cfg(feature = "kubernetes")]
+mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Answer, Client, Request};
+pub(crate) use client::{Answer, Client, Failure, Request};
 #[cfg(test)]
 pub(crate) use connect::Connect;
 pub(crate) use connect::Origin;
+#[cfg(feature = "consul")]
 pub(crate) use servers::Servers;
+#[cfg(feature = "kubernetes")]
+pub(crate) use stream::Streaming;

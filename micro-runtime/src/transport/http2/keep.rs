@@ -44,7 +44,14 @@ pub(super) struct Keep {
     last_busy: Instant,
     /// When the greeting, or the goodbye, must be over.
     over_by: Option<Instant>,
+    /// The drain began within the greeting.
+    early: bool,
 }
+
+/// How much longer a greeting may take once the drain has begun. A client that has our settings already may
+/// have sent calls, and learns from the goodbye alone that it may go elsewhere with them: its preface is on
+/// the way.
+const LAST_GREETING: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -83,6 +90,7 @@ impl Keep {
             idle: limits.idle_timeout,
             last_busy: now,
             over_by: Some(now + limits.detect_timeout),
+            early: false,
         }
     }
 
@@ -90,16 +98,28 @@ impl Keep {
         self.signal.is_raised()
     }
 
-    /// Before the preface was read: there is nothing to drain.
+    /// Before the preface was read.
     pub(super) fn greeting(&mut self) -> Next {
         if !self.signal.take() {
             return Next::Go;
         }
         let mut cx = Context::from_waker(&self.waker);
-        if self.drain.as_mut().poll(&mut cx).is_ready() {
-            return Next::End(Closed::Drained);
+        if !self.early
+            && let Poll::Ready(drain) = self.drain.as_mut().poll(&mut cx)
+        {
+            if drain.state() != DrainState::Draining {
+                return Next::End(Closed::Cut);
+            }
+            self.early = true;
+            // Once greeted, it is looked at again.
+            self.drain = Box::pin(std::future::ready(drain));
+            let by = Instant::now() + LAST_GREETING;
+            if by < self.sleep.deadline() {
+                self.sleep.as_mut().reset(by);
+            }
         }
         match self.sleep.as_mut().poll(&mut cx) {
+            Poll::Ready(()) if self.early => Next::End(Closed::Drained),
             Poll::Ready(()) => Next::End(Closed::Broken(
                 Broken::new(Why::Timeout).with_detail("the peer sent no HTTP/2 preface"),
             )),

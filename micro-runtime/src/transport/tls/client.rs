@@ -181,6 +181,9 @@ impl ClientTls {
         }
         if !self.is_young() {
             self.look()?;
+            if let Some(config) = self.kept(alpn) {
+                return Ok(config);
+            }
         }
         let mut known = self.known();
         let Some(base) = &known.base else {
@@ -426,5 +429,83 @@ impl ServerCertVerifier for Anybody {
         provider()
             .signature_verification_algorithms
             .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CA: &str = include_str!("../../../tests/engine/tls/ca.pem");
+
+    #[tokio::test(start_paused = true)]
+    async fn files_are_looked_at_again() {
+        let name = format!("micro-ca-{}.pem", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, CA).unwrap();
+        let tls = ClientTls::new().ca_file(&path);
+        let config = |alpn: &[&[u8]]| tls.config(alpn).unwrap();
+        let (first, http1) = (config(&[b"h2"]), config(&[b"http/1.1"]));
+        assert_eq!(first.alpn_protocols, [b"h2"]);
+        assert_eq!(http1.alpn_protocols, [b"http/1.1"]);
+        let is_first = || Arc::ptr_eq(&first, &config(&[b"h2"]));
+        assert!(is_first() && tls.clone().kept(&[b"h2"]).is_some());
+
+        // As it was; broken; gone: what there is stays in use.
+        for change in [Some(CA), Some("nonsense"), None] {
+            match change {
+                Some(text) => std::fs::write(&path, text).unwrap(),
+                None => std::fs::remove_file(&path).unwrap(),
+            }
+            assert!(is_first());
+            tokio::time::advance(LOOK_AGAIN).await;
+            assert!(is_first());
+        }
+        // Another one, though of the same authority.
+        std::fs::write(&path, [CA, CA].concat()).unwrap();
+        assert!(is_first());
+        tokio::time::advance(LOOK_AGAIN).await;
+        assert!(!is_first());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_failure_is_not_kept() {
+        let name = format!("micro-late-ca-{}.pem", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let tls = ClientTls::new().ca_file(&path);
+        tls.check().unwrap_err();
+        std::fs::write(&path, CA).unwrap();
+        tls.check().unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn reads_hosts_as_names() {
+        for (host, expected) in [
+            ("shop.example", "shop.example"),
+            ("10.0.0.7", "10.0.0.7"),
+            ("[::1]", "::1"),
+            ("fe80::1%eth0", "fe80::1"),
+        ] {
+            assert_eq!(server_name(host).unwrap().to_str(), expected);
+        }
+        for host in ["", "a b", "-", "[::1", "a..b"] {
+            let error = server_name(host).unwrap_err().to_string();
+            assert!(
+                error.contains("expected a host name or an IP address"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn shows_no_secrets() {
+        let tls = ClientTls::new().identity_pem("certificate", "secret");
+        let shown = format!("{tls:?}");
+        assert!(
+            shown.contains("PEM") && !shown.contains("secret"),
+            "{shown}"
+        );
     }
 }

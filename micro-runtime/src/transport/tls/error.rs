@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use tokio_rustls::rustls::{
-    AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible,
+    AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible,
 };
 
 /// What rustls reports, in words for people.
@@ -61,8 +61,19 @@ fn certificate(error: &CertificateError) -> String {
         | CertificateError::ExpiredRevocationListContext { .. } => {
             "the list of revoked certificates has expired".to_owned()
         }
+        CertificateError::Other(other) if is_of_an_authority(other) => {
+            "the peer's certificate is one of an authority (CA:TRUE), which may sign others and not stand for a peer: make \
+             one with CA:FALSE"
+                .to_owned()
+        }
         error => format!("the peer's certificate cannot be used: {error}"),
     }
+}
+
+/// What `openssl req -x509` makes unless it is told otherwise.
+fn is_of_an_authority(error: &OtherError) -> bool {
+    let error = error.0.downcast_ref::<webpki::Error>();
+    matches!(error, Some(webpki::Error::CaUsedAsEndEntity))
 }
 
 /// What the peer says that it did not like.

@@ -174,8 +174,9 @@ impl Fake {
             }
         };
         tokio::select! {
-            () = serve => {}
+            biased;
             _ = dead => {}
+            () = serve => {}
         }
     }
 }

@@ -101,7 +101,7 @@ async fn queries_are_no_closer_than_a_tenth_of_a_second() {
     let index = AtomicU64::new(1);
     let fake = Fake::new(move |_| {
         let index = index.fetch_add(1, Ordering::SeqCst);
-        says(index, if index % 2 == 0 { "a bb" } else { "a" })
+        says(index, if index.is_multiple_of(2) { "a bb" } else { "a" })
     });
     let consul = consul(&fake);
     let mut watcher = watch(&consul).await;
@@ -213,7 +213,7 @@ async fn a_slow_reader_holds_up_only_its_own_watch() {
     let shared = Arc::clone(&index);
     let fake = Fake::new(move |_| {
         let index = shared.fetch_add(1, Ordering::SeqCst);
-        says(index, if index % 2 == 0 { "a bb" } else { "a" })
+        says(index, if index.is_multiple_of(2) { "a bb" } else { "a" })
     });
     let consul = consul(&fake);
     let mut watcher = watch(&consul).await;
