@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::{Action, Event, Node, Service};
-use crate::error::Error;
 
 /// A node is the same as long as its id and its address are.
 pub(crate) type Key<'a> = (&'a str, &'a str);
@@ -53,7 +52,11 @@ pub(crate) fn events(old: &[Service], new: &[Service]) -> Vec<Event> {
 /// nodes of two or more, or more than half of them. Then an error stands in for the deletions, so that who
 /// watches asks anew and judges the answer.
 #[cfg(any(feature = "dns", feature = "kubernetes"))]
-pub(crate) fn told(registry: &str, old: &[Service], new: &[Service]) -> Vec<Result<Event, Error>> {
+pub(crate) fn told(
+    registry: &str,
+    old: &[Service],
+    new: &[Service],
+) -> Vec<Result<Event, crate::error::Error>> {
     let mut events = events(old, new);
     let gone = events
         .iter()
@@ -68,7 +71,7 @@ pub(crate) fn told(registry: &str, old: &[Service], new: &[Service]) -> Vec<Resu
     let mut told: Vec<_> = events.into_iter().map(Ok).collect();
     if doubtful {
         let name = old.first().map_or("", |service| service.name.as_str());
-        told.push(Err(Error::registry(format_args!(
+        told.push(Err(crate::error::Error::registry(format_args!(
             "{registry} names {gone} of the {of} nodes of {name:?} no longer, look them up to find out more"
         ))));
     }

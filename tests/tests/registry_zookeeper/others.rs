@@ -133,7 +133,10 @@ async fn what_a_user_registers_is_theirs() {
     let node = service("a", "a-1", 1);
     ours.register(&node, Duration::ZERO).await.unwrap();
     for registry in [&same, &other, &nobody] {
-        assert_eq!(registry.get("a").await.unwrap(), std::slice::from_ref(&node));
+        assert_eq!(
+            registry.get("a").await.unwrap(),
+            std::slice::from_ref(&node)
+        );
     }
     for registry in [&other, &nobody] {
         for error in [
