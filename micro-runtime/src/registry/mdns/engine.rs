@@ -421,7 +421,9 @@ impl Engine {
         for service in due.ended {
             self.watches.tell(Action::Delete, &service);
         }
-        let mut ask = self.watches.timeout(now, &mut self.random);
+        let cache = &self.cache;
+        let answered = |service: &str, since| cache.all_heard(service, since);
+        let mut ask = self.watches.timeout(now, &mut self.random, answered);
         for name in due.ask {
             if self.watches.may_ask(now, &name) && !ask.contains(&name) {
                 ask.push(name);

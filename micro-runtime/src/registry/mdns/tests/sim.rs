@@ -66,8 +66,13 @@ struct SimSockets {
 
 impl Link {
     pub(super) fn new() -> Link {
+        Link::with_seed(42)
+    }
+
+    /// A link that loses and copies other packets than one of another seed.
+    pub(super) fn with_seed(seed: u64) -> Link {
         Link(Arc::new(Mutex::new(State {
-            random: fastrand::Rng::with_seed(42),
+            random: fastrand::Rng::with_seed(seed),
             start: Instant::now(),
             hosts: BTreeMap::new(),
             loss: 0.0,
