@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::heard::Heard;
 use super::name::Name;
 use super::txt::Text;
 use crate::registry::{Node, Service};
@@ -23,6 +24,12 @@ const MAX_BYTES: usize = 16 << 20;
 const REFRESH: u32 = 800;
 const REFRESH_GAP: u32 = 9;
 const REFRESHES: u32 = 20;
+
+/// The part of a TTL, in percent, for which a reply with other data about a node is not believed once the node
+/// itself has been heard of: two hosts that give the same name to different nodes both answer each question, and
+/// would take turns for ever. It is longer than the rarest questions are apart, and shorter than what passes
+/// before the first refresh. An announcement is believed at once, for so a node that has changed tells it.
+const HELD: u32 = 75;
 
 /// By how much all of these are later by chance, at most, in a thousandth of the TTL (RFC 6762 §5.2).
 const JITTER: u32 = 20;
@@ -53,6 +60,8 @@ pub(super) struct Known {
     jitter: u32,
     /// How many of the refreshes have been asked for.
     refreshed: u32,
+    /// Whether a reply with other data is to be believed: announcements may have been missed.
+    doubted: bool,
     /// When to ask for it next, or, after all refreshes, when it ends.
     next: Instant,
 }
@@ -120,6 +129,27 @@ impl Cache {
         Some(&known.service)
     }
 
+    /// Whether a packet speaks of another node that has the name of a known one: of other data than is known,
+    /// in a goodbye or in a reply while the known data hold. A PTR alone speaks of any.
+    pub(super) fn is_of_another(&self, now: Instant, heard: &Heard<'_>, is_reply: bool) -> bool {
+        let Some(known) = self.nodes.get(&heard.name) else {
+            return false;
+        };
+        let (Some(address), Some(text)) = (heard.address, heard.text) else {
+            return false;
+        };
+        let is_same = known.address == address && *known.text == *text;
+        let is_held = !known.doubted && now < known.heard + known.ttl * HELD / 100;
+        !is_same && is_held && (is_reply || heard.ttl.is_zero())
+    }
+
+    /// Announcements may have been missed: other data are believed until each node has been heard of again.
+    pub(super) fn doubt_all(&mut self) {
+        for known in self.nodes.values_mut() {
+            known.doubted = true;
+        }
+    }
+
     /// Takes in what was said of the one node of `service`, which is called `service_name`.
     pub(super) fn insert(
         &mut self,
@@ -148,6 +178,7 @@ impl Cache {
             ttl: said.ttl,
             jitter: 0,
             refreshed: 0,
+            doubted: false,
             next: now,
         };
         known.starts(now, said.ttl, random);
@@ -261,6 +292,7 @@ impl Known {
         self.ttl = ttl;
         self.jitter = random.u32(0..JITTER);
         self.refreshed = 0;
+        self.doubted = false;
         self.next = now + self.wait();
     }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
+use super::heard::Heard;
 use super::name::{Name, NameError};
 use super::records::{Instance, TTL, enumeration_reply};
 use super::wire::{Data, Message, PTR, Question};
@@ -20,6 +22,10 @@ const ANNOUNCEMENTS: [Duration; 5] = [
     Duration::from_secs(4),
     Duration::from_secs(8),
 ];
+
+/// The least time between two occasions on which a node is announced again because another host has said
+/// goodbye of it, and before what is said of it can be another's: what we said ourselves comes back to us.
+const RESCUE_GAP: Duration = Duration::from_secs(2);
 
 /// What passes before each goodbye. go-micro sends one; a lost one leaves the node in its peers' lists for
 /// two minutes, so we send five, the last before a peer may believe that the node has come back.
@@ -69,6 +75,10 @@ pub(super) struct Responder {
 struct Entry {
     registration: Registration,
     announcements: Schedule,
+    /// When this began: at the registration, or at another's goodbye.
+    announced: Instant,
+    /// Whether it has been said that another has this name.
+    warned: bool,
     /// When the registration ends unless it is renewed.
     expires: Option<Instant>,
 }
@@ -118,6 +128,8 @@ impl Responder {
         let entry = Entry {
             registration,
             announcements: Schedule::starting(now, &ANNOUNCEMENTS),
+            announced: now,
+            warned: false,
             expires,
         };
         self.nodes.insert(name, entry);
@@ -138,6 +150,33 @@ impl Responder {
     /// Announces everything once more, as on an interface that has just appeared.
     pub(super) fn announce_all(&mut self, now: Instant) {
         for entry in self.nodes.values_mut() {
+            entry.announcements = Schedule::starting(now, &ANNOUNCEMENTS);
+        }
+    }
+
+    /// Somebody speaks of a node of ours: ourselves, or another host that has given its node the same name.
+    /// After a goodbye, those who believed it are told that ours is there (RFC 6762 §10.1).
+    pub(super) fn heard_of_ours(&mut self, now: Instant, heard: &Heard<'_>) {
+        let Some(entry) = self.nodes.get_mut(&heard.name) else {
+            return;
+        };
+        if now < entry.announced + RESCUE_GAP {
+            return;
+        }
+        let ours = &entry.registration.instance;
+        let is_other = heard.address.is_some_and(|other| other != ours.address);
+        if is_other && !entry.warned {
+            entry.warned = true;
+            warn!(
+                node = %heard.name,
+                ours = %ours.address,
+                theirs = ?heard.address,
+                "another process has registered a node of this name: others see one of the two; \
+                 give each node an id of its own"
+            );
+        }
+        if heard.ttl.is_zero() {
+            entry.announced = now;
             entry.announcements = Schedule::starting(now, &ANNOUNCEMENTS);
         }
     }
