@@ -1,6 +1,6 @@
 //! [`Pool`]: the connections to one node.
 //!
-//! One is made ahead for each node of a service that is called, if the service has few
+//! One is made ahead for each node that joins a service while it is called, if the service has few
 //! ([`Balancer`](crate::selector::Balancer) says how few), else by the first call; another one is dialled whenever
 //! the least busy has [`BUSY`] calls under way, up to the client's limit. Dialling is shared work: it runs in a task of its own, without the deadline or the
 //! cancellation of any caller, and callers wait for it as long as they may.
@@ -96,8 +96,9 @@ struct Link {
 #[derive(Default)]
 struct Dialling {
     under_way: bool,
-    /// The selector has asked for it, and waits to hear what becomes of it.
-    asked: bool,
+    /// The nodes at this address that the selector has asked to dial, and of which it waits to hear. There is
+    /// more than one if a node has another id than the one before it.
+    asked: Vec<Arc<Slot<Pool>>>,
     failures: u32,
     /// How the last attempt failed, and when another one may be made.
     failed: Option<(Broken, Instant)>,
@@ -322,7 +323,9 @@ impl Pool {
             };
         };
         let mut dialling = self.lock();
-        dialling.asked |= reason == For::Probe;
+        if reason == For::Probe && !holds(&dialling.asked, slot) {
+            dialling.asked.push(Arc::clone(slot));
+        }
         let pausing = dialling
             .failed
             .as_ref()
@@ -348,7 +351,7 @@ impl Pool {
                     connection,
                     opened: AtomicU64::new(0),
                 });
-                let suspect = slot.is_suspect();
+                let suspect = slot.is_suspect() || asked.iter().any(|slot| slot.is_suspect());
                 self.links.rcu(|links| {
                     let mut links = match suspect {
                         // Calls that are under way on them go on to their end.
@@ -360,6 +363,7 @@ impl Pool {
                 });
                 drop(dialling);
                 slot.connected();
+                asked.iter().for_each(|slot| slot.connected());
                 tokio::spawn(keep(Arc::downgrade(slot), Arc::downgrade(&link)));
             }
             Err(broken) => {
@@ -369,9 +373,11 @@ impl Pool {
                 dialling.failed = Some((broken, Instant::now() + pause));
                 drop(dialling);
                 self.prune();
+                asked.iter().for_each(|slot| slot.connection_failed(true));
                 // A node that has other connections is only busy.
-                if asked || slot.is_suspect() || self.links.load().is_empty() {
-                    slot.connection_failed(asked);
+                let only_busy = !slot.is_suspect() && !self.links.load().is_empty();
+                if !only_busy && !holds(&asked, slot) {
+                    slot.connection_failed(false);
                 }
             }
         }
@@ -408,6 +414,10 @@ impl fmt::Debug for Pool {
             .entries(links.iter().map(|link| &link.connection))
             .finish()
     }
+}
+
+fn holds(slots: &[Arc<Slot<Pool>>], slot: &Arc<Slot<Pool>>) -> bool {
+    slots.iter().any(|held| Arc::ptr_eq(held, slot))
 }
 
 /// The connection with the fewest calls under way, of those that take calls, and how many it has.
@@ -469,9 +479,7 @@ impl Drop for Under {
         dialling.under_way = false;
         let unheard = std::mem::take(&mut dialling.asked);
         drop(dialling);
-        if unheard {
-            self.0.dial_released();
-        }
+        unheard.iter().for_each(|slot| slot.dial_released());
         pool.changes.send_modify(|changes| *changes += 1);
     }
 }

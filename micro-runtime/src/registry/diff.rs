@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Action, Event, Node, Service};
+#[cfg(any(feature = "dns", feature = "kubernetes"))]
 use crate::error::Error;
 
 /// A node is the same as long as its id and its address are.
@@ -159,7 +160,9 @@ mod tests {
                 .map(|item| item.map(|e| e.action))
                 .collect()
         };
-        let kind = |result: Result<Vec<Action>, Error>| result.map_err(|error| error.to_string());
+        let kind = |result: Result<Vec<Action>, crate::error::Error>| {
+            result.map_err(|error| error.to_string())
+        };
         assert_eq!(kind(deletes(&["a"], &[])), Ok(vec![Action::Delete]));
         assert_eq!(kind(deletes(&["a", "b"], &["b"])), Ok(vec![Action::Delete]));
         let expected =

@@ -163,6 +163,11 @@ impl<C: Connections> Balancer<C> {
         self.snapshot.store(Arc::new(snapshot));
     }
 
+    /// Whether there is any node to pick.
+    pub(super) fn has_nodes(&self) -> bool {
+        !self.snapshot.load().members().is_empty()
+    }
+
     /// Whether anybody picks from it.
     pub(super) fn is_used(&self) -> bool {
         self.used.load(Ordering::Relaxed)

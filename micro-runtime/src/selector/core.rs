@@ -198,7 +198,9 @@ impl<C: Connections> Core<C> {
                 return false;
             };
             let snapshot = Snapshot::new(&state.current, balancer.choice(), self.seed);
-            if snapshot.members().len() <= AHEAD && balancer.is_used() {
+            // The first nodes are dialled by the calls that wait for them, and told what becomes of it.
+            let nodes = snapshot.members().len();
+            if nodes <= AHEAD && balancer.is_used() && balancer.has_nodes() {
                 snapshot.slots().iter().for_each(C::ahead);
             }
             retired.push(balancer.replace(snapshot));

@@ -121,6 +121,12 @@ impl Load {
         self.quiet_since.store(now, Ordering::Relaxed);
     }
 
+    /// A call that began then was given up: had the node been asked for longer it might have answered. So what came
+    /// before counts no longer as silence, or a node whose calls are always overtaken would look mute.
+    pub(super) fn given_up(&self, began: u64) {
+        self.quiet_since.fetch_max(began, Ordering::Relaxed);
+    }
+
     /// A call succeeded after so many nanoseconds.
     pub(super) fn succeeded(&self, now: u64, took: u64) {
         let (at, took) = (stamp(now), took as f32);
@@ -365,6 +371,18 @@ mod tests {
         assert_eq!(load.silence(90 * SECOND), 0, "nobody waits");
         load.begin(90 * SECOND);
         assert_eq!(load.silence(91 * SECOND), SECOND);
+    }
+
+    #[test]
+    fn what_is_given_up_is_not_silence() {
+        let load = known(SECOND, 1);
+        load.begin(SECOND);
+        load.begin(SECOND + 20 * MS);
+        load.end(false);
+        load.given_up(SECOND + 20 * MS);
+        assert_eq!(load.silence(SECOND + 50 * MS), 30 * MS);
+        load.given_up(SECOND);
+        assert_eq!(load.silence(SECOND + 50 * MS), 30 * MS, "never longer");
     }
 
     #[test]

@@ -237,6 +237,7 @@ impl<C> Picked<C> {
             if mute {
                 return state.put_aside(now, true, probe);
             }
+            state.load.given_up(now - took);
         }
         if probe {
             state.probe_released();

@@ -18,6 +18,10 @@ mod detect;
 mod dial;
 mod gauge;
 #[cfg(any(feature = "consul", feature = "kubernetes"))]
+#[cfg_attr(
+    not(all(feature = "consul", feature = "kubernetes")),
+    allow(dead_code, unused_imports, reason = "each needs another part of it")
+)]
 pub(crate) mod http1;
 pub mod http2;
 mod limits;

@@ -42,18 +42,17 @@ async fn the_nodes_of_a_small_service_are_connected_ahead() {
     assert_eq!(dials(), 0, "nobody calls");
     target.unary(&ECHO, String::new()).await.unwrap();
     sleep(Duration::from_millis(10)).await;
-    assert_eq!(dials(), 32);
-    // One that comes later too.
-    registry
-        .deregister(&echo("echo-n0:1", "n0:1"))
-        .await
-        .unwrap();
+    assert_eq!(dials(), 1, "the first ones are dialled by their calls");
+    // What joins a service that is called finds a connection made, and with it those that have none yet.
+    let first = echo("echo-n0:1", "n0:1");
+    registry.deregister(&first).await.unwrap();
     registry
         .register(&echo("new", "n32:1"), Duration::ZERO)
         .await
         .unwrap();
     sleep(Duration::from_millis(500)).await;
-    assert_eq!((dials(), network.dials("n32:1")), (33, 1));
+    assert_eq!(network.dials("n32:1"), 1);
+    assert!(dials() >= 32, "{}", dials());
     // Of a large service only those that are called.
     let network = Network::default();
     addresses

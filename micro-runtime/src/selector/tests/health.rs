@@ -231,6 +231,23 @@ async fn silence_alone_is_no_sign_of_a_stop() {
         .succeeded(now, 400_000_000);
     waiting.remove(0).failed(Failure::TimedOut);
     assert!(!slot(&balancer, "a").is_aside());
+    // Every call to it is given up early, as by hedging.
+    let (_registry, balancer, waiting) = waited(0, 0).await;
+    let (a, b) = (slot(&balancer, "a"), slot(&balancer, "b"));
+    let call = |slot| Picked::new(Arc::clone(slot), Instant::now(), pick::Kind::Well);
+    let mut overtaken = std::collections::VecDeque::from(waiting);
+    for _ in 0..200 {
+        overtaken.push_back(call(&a));
+        let picked = call(&b);
+        sleep(Duration::from_millis(5)).await;
+        picked.succeeded();
+        if overtaken.len() > 8 {
+            overtaken.pop_front();
+        }
+        let now = a.state().clock().nanos();
+        assert!(!a.state().is_mute_with_many(now));
+    }
+    assert!(!a.is_aside());
     // It is a stream, which may be silent.
     let (_registry, balancer, mut waiting) = waited(1, 0).await;
     waiting.iter_mut().for_each(Picked::connected);

@@ -22,7 +22,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use client::{Answer, Client, Failure, Request};
+#[cfg(feature = "kubernetes")]
+pub(crate) use client::Failure;
+pub(crate) use client::{Answer, Client, Request};
 #[cfg(test)]
 pub(crate) use connect::Connect;
 pub(crate) use connect::Origin;
