@@ -214,6 +214,7 @@ impl Engine {
     /// The interfaces have changed: those that came have heard nothing of us, nor we of them.
     pub(super) fn interfaces_changed(&mut self, now: Instant) {
         self.responder.announce_all(now);
+        self.cache.doubt_all();
         self.watches.restart(now);
         self.timeout(now);
     }
@@ -270,6 +271,8 @@ impl Engine {
             let may_be_late = is_reply || heard.ttl.is_zero();
             if self.responder.is_ours(&heard.name) {
                 self.answered_by_ourselves(now, &heard);
+            } else if self.cache.is_of_another(now, &heard, is_reply) {
+                debug!(node = %heard.name, %from, "mdns knows another node by this name, which stays");
             } else if !self.cache.is_buried(now, &heard.name, may_be_late) {
                 self.hear_of(now, from, &heard, &mut budget);
             }
@@ -368,6 +371,7 @@ impl Engine {
     }
 
     fn answered_by_ourselves(&mut self, now: Instant, heard: &Heard<'_>) {
+        self.responder.heard_of_ours(now, heard);
         let service = self
             .responder
             .service(&heard.name)
@@ -421,7 +425,9 @@ impl Engine {
         for service in due.ended {
             self.watches.tell(Action::Delete, &service);
         }
-        let mut ask = self.watches.timeout(now, &mut self.random);
+        let cache = &self.cache;
+        let answered = |service: &str, since| cache.all_heard(service, since);
+        let mut ask = self.watches.timeout(now, &mut self.random, answered);
         for name in due.ask {
             if self.watches.may_ask(now, &name) && !ask.contains(&name) {
                 ask.push(name);

@@ -66,8 +66,16 @@ const COMMANDS: usize = 64;
 ///   silence of 1.5 s for "none seen". It also gives the nodes heard of earlier whose time has not passed:
 ///   a node is gone when it says so, or 120 s after it was last heard of.
 /// * [`list`](Registry::list) gives names only.
-/// * [`watch`](Registry::watch) begins with what is known already. It goes on asking, ever more rarely up to
-///   once a minute, and again before a node's time ends. A watcher that falls 1,024 events behind is ended.
+/// * [`watch`](Registry::watch) begins with what is known already. It asks up to twelve times in the first
+///   5 s, fewer where nothing is lost, goes on asking, ever more rarely up to once a minute, and again before a
+///   node's time ends. A watcher that falls 1,024 events behind is ended.
+/// * Interfaces may come and go: they are looked at every 5 s, and a second after something could not be sent.
+///   On one that comes, nodes are announced and what is watched is asked for anew. What was heard on one that
+///   went stays known for its time.
+/// * Each node needs an id of its own. Where two hosts register different nodes under one id, others see one of
+///   the two, as they do with go-micro, and nobody renames a node: whoever announced last is believed and stays
+///   while it answers; the other is found when it says goodbye or has been silent for three quarters of its
+///   time. Both hosts log a warning.
 /// * Port 5353 is shared with other programs. If it cannot be had, registering fails, and says so; looking up
 ///   still works.
 ///

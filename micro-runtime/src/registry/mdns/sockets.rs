@@ -136,16 +136,12 @@ impl Sockets {
         opened
     }
 
-    /// Joins the group on every interface. One that is joined already says so, which costs a system call
-    /// and spares us to find out which ones went away and came back.
+    /// Joins the group on every interface. One that is joined already says so.
     fn join(&self) -> bool {
         let mut joined = false;
-        for end in self.ends.iter().filter(|end| end.port == Port::Mdns) {
-            let Some(socket) = &end.socket else {
-                continue;
-            };
+        for (socket, is_v4) in self.listening() {
             for interface in &self.interfaces {
-                match join(socket, end.is_v4, interface) {
+                match join(socket, is_v4, interface) {
                     Ok(is_new) => joined |= is_new,
                     Err(error) => debug!(
                         interface = interface.name,
@@ -155,6 +151,26 @@ impl Sockets {
             }
         }
         joined
+    }
+
+    /// Leaves the group on an interface that is gone or has changed, for Linux keeps the socket's membership
+    /// when an interface goes: it counts towards the 20 that a socket may have, and an interface that returns
+    /// with its old number says that it is joined, but delivers nothing.
+    fn leave(&self, interface: &Interface) {
+        for (socket, is_v4) in self.listening() {
+            if let Err(error) = leave(socket, is_v4, interface) {
+                debug!(
+                    interface = interface.name,
+                    "mdns cannot leave its group, where it may not be any more: {error}"
+                );
+            }
+        }
+    }
+
+    /// The sockets that are in the group, each with whether it is one of IPv4.
+    fn listening(&self) -> impl Iterator<Item = (&UdpSocket, bool)> {
+        let ends = self.ends.iter().filter(|end| end.port == Port::Mdns);
+        ends.filter_map(|end| Some((end.socket.as_ref()?, end.is_v4)))
     }
 
     fn queue(&mut self, port: Port, to: SocketAddr, from: Option<Ipv4Addr>, bytes: &Arc<[u8]>) {
@@ -301,6 +317,11 @@ impl Datagrams for Sockets {
                     });
                 }
                 let came = found.iter().any(|one| !self.interfaces.contains(one));
+                for old in &self.interfaces {
+                    if !found.contains(old) {
+                        self.leave(old);
+                    }
+                }
                 self.interfaces = found;
                 let joined = self.join();
                 opened || joined || came
@@ -400,6 +421,19 @@ fn join(socket: &UdpSocket, is_v4: bool, interface: &Interface) -> io::Result<bo
     }
 }
 
+/// Leaves the group on an interface, which need not be there any more.
+fn leave(socket: &UdpSocket, is_v4: bool, interface: &Interface) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    match (is_v4, interface.v4, interface.index) {
+        (true, Some(_), Some(index)) => {
+            socket.leave_multicast_v4_n(&GROUP_V4, &InterfaceIndexOrAddress::Index(index))
+        }
+        (true, Some(address), None) => socket.leave_multicast_v4(&GROUP_V4, &address),
+        (false, _, Some(index)) if interface.v6 => socket.leave_multicast_v6(&GROUP_V6, index),
+        _ => Ok(()),
+    }
+}
+
 fn poll_send(
     cx: &mut Context<'_>,
     socket: &UdpSocket,
@@ -413,4 +447,39 @@ fn poll_send(
     socket
         .poll_send_to(cx, &datagram.bytes, datagram.to)
         .map_ok(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_interface_that_goes_is_left_and_one_that_returns_is_joined() {
+        let mut sockets = Sockets::open(Selection::Loopback);
+        assert!(!sockets.interfaces.is_empty());
+        assert!(!sockets.scan(), "nothing has changed");
+        for _ in 0..50 {
+            let was = sockets.interfaces.clone();
+            sockets.selection = Selection::Named(vec!["no-such-if0".to_owned()]);
+            assert!(!sockets.scan(), "nothing came");
+            assert_eq!(sockets.interfaces, []);
+            for interface in &was {
+                for (socket, is_v4) in sockets.listening() {
+                    let again = leave(socket, is_v4, interface);
+                    if is_v4 {
+                        again.expect_err("it has been left");
+                    }
+                }
+            }
+            sockets.send(Packet::Announcement(vec![0; 12]));
+            assert!(sockets.has_failed(), "there is nowhere to send it to");
+            assert!(sockets.queue.is_empty());
+
+            sockets.selection = Selection::Loopback;
+            assert!(sockets.scan(), "it came");
+            assert!(!sockets.has_failed());
+            assert!(!sockets.join(), "it is joined");
+            assert_eq!(sockets.interfaces, was);
+        }
+    }
 }

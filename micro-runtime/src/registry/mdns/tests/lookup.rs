@@ -126,10 +126,10 @@ async fn two_hundred_services_are_listed_and_found() {
         server.register(&service(name, 2), FOREVER).await.unwrap();
         second.register(&service(name, 3), FOREVER).await.unwrap();
     }
-    tokio::time::sleep(ms(5000)).await;
+    tokio::time::sleep(ms(20_000)).await;
     let announced = link.sent();
     assert!(announced.iter().all(super::sim::Sent::is_announcement));
-    assert_eq!(announced.len(), 2 * 200 * 3, "three announcements each");
+    assert_eq!(announced.len(), 2 * 200 * 5, "five announcements each");
 
     let start = Instant::now();
     let list = client.list().await.unwrap();

@@ -2,6 +2,8 @@
 
 mod abuse;
 mod bytes;
+mod conflict;
+mod interfaces;
 mod lookup;
 mod loopback;
 mod sim;

@@ -60,14 +60,21 @@ struct SimSockets {
     queue: VecDeque<Packet>,
     queries: u64,
     error: Option<String>,
+    /// Since the last scan.
+    failed: bool,
 }
 
 // ===== impl Link =====
 
 impl Link {
     pub(super) fn new() -> Link {
+        Link::with_seed(42)
+    }
+
+    /// A link that loses and copies other packets than one of another seed.
+    pub(super) fn with_seed(seed: u64) -> Link {
         Link(Arc::new(Mutex::new(State {
-            random: fastrand::Rng::with_seed(42),
+            random: fastrand::Rng::with_seed(seed),
             start: Instant::now(),
             hosts: BTreeMap::new(),
             loss: 0.0,
@@ -99,6 +106,7 @@ impl Link {
             queue: VecDeque::new(),
             queries: 0,
             error: None,
+            failed: false,
         };
         let name = Name::from_text(&format!("host{number}")).unwrap();
         let random = fastrand::Rng::with_seed(number.into());
@@ -136,10 +144,19 @@ impl Link {
         self.change(number, |host| host.broken = broken);
     }
 
+    /// This host's interface is gone: nothing comes in, sending fails.
+    pub(super) fn interface_went(&self, number: u8) {
+        self.change(number, |host| {
+            host.cut_off = true;
+            host.broken = true;
+        });
+    }
+
     /// This host's interface has come up.
     pub(super) fn interface_came(&self, number: u8) {
         self.change(number, |host| {
             host.cut_off = false;
+            host.broken = false;
             host.came = true;
         });
     }
@@ -231,13 +248,16 @@ impl Datagrams for SimSockets {
         for packet in self.queue.drain(..) {
             match self.link.transmit(self.ip, &packet) {
                 Ok(()) => self.queries += u64::from(matches!(packet, Packet::Query(_))),
-                Err(error) => self.error = Some(error),
+                Err(error) => {
+                    self.failed = true;
+                    self.error = Some(error);
+                }
             }
         }
     }
 
     fn has_failed(&self) -> bool {
-        false
+        self.failed
     }
 
     fn sent(&self) -> (u64, Option<&str>) {
@@ -257,6 +277,7 @@ impl Datagrams for SimSockets {
     }
 
     fn scan(&mut self) -> bool {
+        self.failed = false;
         let mut state = self.link.0.lock().unwrap();
         let host = state.hosts.get_mut(&self.ip).unwrap();
         std::mem::take(&mut host.came)
@@ -287,6 +308,13 @@ impl Sent {
     pub(super) fn is_reply(&self) -> bool {
         matches!(self.packet, Packet::Reply(..))
     }
+}
+
+/// `service(name, host)` under the id of another host's node.
+pub(super) fn service_as(name: &str, host: u8, other: u8) -> Service {
+    let mut service = service(name, host);
+    service.nodes[0].id = format!("{name}-{other}");
+    service
 }
 
 pub(super) fn ip(number: u8) -> IpAddr {

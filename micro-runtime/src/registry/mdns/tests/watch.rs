@@ -47,11 +47,11 @@ async fn a_node_comes_changes_and_goes() {
     let mut a = service("a", 2);
     server.register(&a, FOREVER).await.unwrap();
     for watcher in [&mut named, &mut all, &mut local] {
-        let told = events(watcher, secs(10)).await;
+        let told = events(watcher, secs(20)).await;
         assert_eq!(
             said(&told),
             [(Action::Create, "a-2")],
-            "once, for three announcements"
+            "once, for five announcements"
         );
         assert_eq!(told[0].service, a);
     }
@@ -100,7 +100,7 @@ async fn what_goes_out_when_a_node_comes_and_goes() {
     tokio::time::sleep(secs(100)).await;
     let sent = link.sent();
     let at: Vec<u64> = sent.iter().map(|sent| sent.at.as_secs()).collect();
-    assert_eq!(at, [1, 3]);
+    assert_eq!(at, [1, 3, 7, 15]);
     let message = sent[0].message();
     assert_eq!((message.id, message.flags), (0, 0x8000));
     assert_eq!((message.questions.len(), message.answers.len()), (0, 3));
@@ -109,7 +109,7 @@ async fn what_goes_out_when_a_node_comes_and_goes() {
     assert_eq!(link.sent().len(), 1);
     tokio::time::sleep(secs(100)).await;
     let goodbyes = link.sent();
-    assert_eq!(goodbyes.len(), 2, "two more, lest one be lost");
+    assert_eq!(goodbyes.len(), 4, "four more, lest one be lost");
     for goodbye in &goodbyes {
         assert!(goodbye.is_announcement());
         assert!(
@@ -203,6 +203,57 @@ async fn a_node_that_is_silent_goes_when_its_time_is_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_three_of_ten_packets_are_lost_luck_does_not_matter() {
+    all_are_lucky(0..200).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[ignore = "takes half a minute; for changes of when something is sent"]
+async fn where_three_of_ten_packets_are_lost_luck_matters_never() {
+    all_are_lucky(200..2200).await;
+}
+
+/// For each of these courses of luck: two hosts that watch and register at the same time know all of each
+/// other within 5 s, and nobody is dropped for ten minutes, five times a record's time.
+async fn all_are_lucky(seeds: std::ops::Range<u64>) {
+    let mut failures = Vec::new();
+    let mut slowest = (secs(0), 0);
+    for seed in seeds {
+        let link = Link::with_seed(seed);
+        link.lose(0.3);
+        let start = Instant::now();
+        let mut hosts = Vec::new();
+        for number in 1..=2 {
+            let host = link.host(number);
+            let watcher = host.watch(Some("a")).await.unwrap();
+            host.register(&service("a", number), FOREVER).await.unwrap();
+            hosts.push((host, watcher));
+        }
+        for (_, watcher) in &mut hosts {
+            let mut found = std::collections::BTreeSet::new();
+            while found.len() < 2 {
+                let event = watcher.next().await.unwrap().unwrap();
+                found.insert(event.service.nodes[0].id.clone());
+            }
+        }
+        let took = start.elapsed();
+        slowest = slowest.max((took, seed));
+        if took > secs(5) {
+            failures.push(format!("seed {seed}: all know all after {took:?}"));
+        }
+        tokio::time::sleep(secs(600)).await;
+        for (_, watcher) in &mut hosts {
+            let told = events(watcher, secs(0)).await;
+            if !told.is_empty() {
+                failures.push(format!("seed {seed}: told {told:?}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "slowest {slowest:?}: {failures:#?}");
+    println!("the slowest, and its seed: {slowest:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_three_of_ten_packets_are_lost() {
     let link = Link::new();
     link.lose(0.3);
@@ -247,22 +298,60 @@ async fn where_three_of_ten_packets_are_lost() {
     }
 }
 
+/// What passes between the questions that have been sent, in seconds.
+fn gaps(link: &Link) -> Vec<f64> {
+    let mut sent = link.sent();
+    sent.retain(Sent::is_query);
+    let at = sent.iter().map(|sent| sent.at.as_secs_f64());
+    let at: Vec<f64> = at.collect();
+    at.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+/// Each gap is the one wanted, or up to a tenth longer.
+fn assert_gaps(gaps: &[f64], wanted: &[f64]) {
+    assert!(gaps.len() >= wanted.len(), "{gaps:?}");
+    for (gap, least) in gaps.iter().zip(wanted) {
+        assert!(
+            (least - 0.001..=least * 1.1 + 0.01).contains(gap),
+            "{gaps:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_lost_few_questions_are_asked() {
+    let link = Link::new();
+    let (client, server) = (link.host(1), link.host(2));
+    server.register(&service("a", 2), FOREVER).await.unwrap();
+    server.register(&service("b", 2), FOREVER).await.unwrap();
+    let wanted = [0.2, 0.24, 0.28, 1.0, 3.0, 9.0, 27.0, 60.0];
+    let _named = client.watch(Some("a")).await.unwrap();
+    tokio::time::sleep(secs(200)).await;
+    assert_gaps(&gaps(&link), &wanted);
+
+    // The list, and the services of it.
+    let other = link.host(3);
+    let _all = other.watch(None).await.unwrap();
+    tokio::time::sleep(secs(5)).await;
+    let mut sent = link.sent();
+    sent.retain(|sent| sent.is_query() && sent.from == super::sim::ip(3));
+    assert!((15..=18).contains(&sent.len()), "{}", sent.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_questions_for_what_is_watched_become_rare() {
     let link = Link::new();
     let client = link.host(1);
     let _watcher = client.watch(Some("a")).await.unwrap();
     tokio::time::sleep(secs(600)).await;
-    let at: Vec<f64> = link
-        .sent()
-        .iter()
-        .map(|sent| sent.at.as_secs_f64())
-        .collect();
-    let gaps: Vec<f64> = at.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    for (gap, least) in gaps.iter().zip([1.0, 3.0, 9.0, 27.0, 60.0, 60.0, 60.0]) {
-        assert!((least..=least * 1.1 + 0.01).contains(gap), "{gaps:?}");
-    }
-    assert!(gaps.len() >= 12, "{gaps:?}");
+    let gaps = gaps(&link);
+    let mut wanted = vec![
+        0.2, 0.24, 0.28, 0.32, 0.36, 0.4, 0.44, 0.48, 0.52, 0.56, 0.6,
+    ];
+    wanted.extend([1.0, 3.0, 9.0, 27.0, 60.0, 60.0, 60.0]);
+    assert_gaps(&gaps, &wanted);
+    assert!(gaps[..11].iter().sum::<f64>() < 4.9, "{gaps:?}");
+    assert!(gaps.len() >= 20, "{gaps:?}");
     drop(_watcher);
     tokio::time::sleep(secs(70)).await;
     link.sent();
