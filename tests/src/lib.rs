@@ -1,6 +1,7 @@
 //! What the end-to-end tests share.
 
 pub mod contract;
+pub mod expect;
 pub mod front;
 pub mod go;
 pub mod mirror;

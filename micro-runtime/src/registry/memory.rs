@@ -119,7 +119,7 @@ impl Registry for Memory {
     ///
     /// The service has no name or no node, or a node has no id or no address.
     async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
-        check(service)?;
+        service.check()?;
         let now = Instant::now();
         // A time beyond what the clock can say is as good as never.
         let expires = (!ttl.is_zero()).then(|| now.checked_add(ttl)).flatten();
@@ -309,27 +309,6 @@ impl Version {
             ..self.service.clone()
         }
     }
-}
-
-fn check(service: &Service) -> Result<(), Error> {
-    if service.name.is_empty() {
-        return Err(Error::registry("a service needs a name to be registered"));
-    }
-    if service.nodes.is_empty() {
-        return Err(Error::registry(format_args!(
-            "the service {:?} needs a node to be registered, it has none",
-            service.name
-        )));
-    }
-    for node in &service.nodes {
-        if node.id.is_empty() || node.address.is_empty() {
-            return Err(Error::registry(format_args!(
-                "a node of the service {:?} needs an id and an address, it has the id {:?} and the address {:?}",
-                service.name, node.id, node.address
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// The mark that a sweeper runs, taken back when it is dropped: at its end, or with its runtime.

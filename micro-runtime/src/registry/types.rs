@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::error::Error;
 use crate::method::Shape;
 
 /// The keys of an endpoint's metadata; [`Endpoint::metadata`] says what they mean.
@@ -117,6 +118,30 @@ pub struct Event {
     /// To whom.
     #[serde(rename = "Service")]
     pub service: Service,
+}
+
+impl Service {
+    /// That it can be registered: it has a name and nodes, and each of these an id and an address.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.name.is_empty() {
+            return Err(Error::registry("a service needs a name to be registered"));
+        }
+        if self.nodes.is_empty() {
+            return Err(Error::registry(format_args!(
+                "the service {:?} needs a node to be registered, it has none",
+                self.name
+            )));
+        }
+        for node in &self.nodes {
+            if node.id.is_empty() || node.address.is_empty() {
+                return Err(Error::registry(format_args!(
+                    "a node of the service {:?} needs an id and an address, it has the id {:?} and the address {:?}",
+                    self.name, node.id, node.address
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Go writes an empty map or list as `null`.

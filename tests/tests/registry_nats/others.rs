@@ -6,7 +6,8 @@ use micro_runtime::registry::{Action, Nats, Registry};
 use tokio::time::{Instant, timeout};
 
 use crate::raw::Raw;
-use crate::server::{Hub, NEW, OLD, follow, ids, service};
+use crate::server::{Hub, NEW, OLD};
+use micro_tests::expect::{follow, ids, service};
 
 const SOON: Duration = Duration::from_secs(3);
 const TTL: Duration = Duration::from_secs(90);

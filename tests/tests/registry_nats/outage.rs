@@ -8,7 +8,8 @@ use micro_tests::proxy::Proxy;
 use micro_tests::servers::free_ports;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::server::{Hub, NEW, OLD, follow, ids, service, until};
+use crate::server::{Hub, NEW, OLD};
+use micro_tests::expect::{follow, ids, service, until};
 
 /// How soon after its return everything is as it should be.
 const BACK: Duration = Duration::from_secs(3);

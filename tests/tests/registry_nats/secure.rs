@@ -7,7 +7,8 @@ use micro_runtime::registry::{Nats, Registry};
 use micro_runtime::transport::ClientTls;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
-use crate::server::{Hub, NEW, ids, service};
+use crate::server::{Hub, NEW};
+use micro_tests::expect::{ids, service};
 
 const TTL: Duration = Duration::from_secs(90);
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use micro_runtime::registry::{Registry, ZooKeeper};
 use micro_tests::contract::{self, Abilities};
 
+use micro_tests::expect;
 use server::Keeper;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,7 +44,7 @@ async fn paths_keep_fleets_apart() {
     let here = ZooKeeper::new([format!("zk://{address}/prod/eu")]);
     let there = ZooKeeper::new([&address]).prefix("/prod/eu/micro-registry");
     let elsewhere = ZooKeeper::new([&address]);
-    let service = server::service("a", "a-1", 1);
+    let service = expect::service("a", "a-1", 1);
     here.register(&service, Duration::ZERO).await.unwrap();
     assert_eq!(
         there.get("a").await.unwrap(),
@@ -61,7 +62,7 @@ async fn another_server_is_used() {
     let keeper = Keeper::start().await;
     let [nobody] = micro_tests::servers::free_ports();
     let registry = ZooKeeper::new([format!("127.0.0.1:{nobody}"), keeper.address()]);
-    let service = server::service("a", "a-1", 1);
+    let service = expect::service("a", "a-1", 1);
     for _ in 0..4 {
         let registry = registry.clone();
         registry.register(&service, Duration::ZERO).await.unwrap();

@@ -6,7 +6,8 @@ use micro_runtime::registry::{Action, Registry, ZooKeeper};
 use tokio::time::sleep;
 
 use crate::raw::Raw;
-use crate::server::{Keeper, SESSION, follow, ids, service, until};
+use crate::server::{Keeper, SESSION};
+use micro_tests::expect::{follow, ids, service, until};
 
 const SOON: Duration = Duration::from_secs(3);
 

@@ -8,7 +8,8 @@ use micro_tests::servers::free_ports;
 use tokio::time::{Instant, sleep};
 
 use crate::raw::Raw;
-use crate::server::{Keeper, SESSION, follow, ids, service, until};
+use crate::server::{Keeper, SESSION};
+use micro_tests::expect::{follow, ids, service, until};
 
 /// How soon after its return everything is as it should be.
 const BACK: Duration = Duration::from_secs(3);

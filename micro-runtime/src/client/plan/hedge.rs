@@ -379,8 +379,10 @@ impl Race {
             .map(|runner| runner.picked.slot().node().address.clone())
             .collect();
         let nodes = nodes.join(", ");
-        let what = format_args!("it waited for the reply of a node ({nodes})");
-        let status = self.plan.over(over, what);
+        let status = self.plan.over(
+            over,
+            format_args!("it waited for the reply of a node ({nodes})"),
+        );
         for runner in running {
             let (began, kind) = (runner.began, runner.kind);
             self.plan

@@ -444,8 +444,10 @@ impl Opened {
     pub(super) fn timed_out(mut self, over: Over) -> Status {
         let address = self.picked.slot().node().address.clone();
         let plan = &mut self.plan;
-        let what = format_args!("it waited for the reply of node {address}");
-        let status = plan.over(over, what);
+        let status = plan.over(
+            over,
+            format_args!("it waited for the reply of node {address}"),
+        );
         plan.record(&self.picked, plan.began, plan.kind, Err(status.clone()));
         if over == Over::Deadline {
             self.picked.failed(selector::Failure::TimedOut);

@@ -210,7 +210,7 @@ impl Registry for Consul {
     /// `ttl`; [`deregister`](Registry::deregister) ends that.
     async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
         let agents = self.agents()?;
-        check(service)?;
+        service.check()?;
         for node in &service.nodes {
             self.0.nodes.register(agents, service, node, ttl).await?;
         }
@@ -387,23 +387,4 @@ fn prefix(path: &str) -> String {
     segments
         .map(|segment| format!("/{}", api::encoded(segment)))
         .collect()
-}
-
-fn check(service: &Service) -> Result<(), Error> {
-    if service.name.is_empty() {
-        return Err(Error::config("a service needs a name to be registered"));
-    }
-    if service.nodes.is_empty() {
-        return Err(Error::config(format_args!(
-            "the service {:?} needs a node to be registered, it has none",
-            service.name
-        )));
-    }
-    match service.nodes.iter().find(|node| node.id.is_empty()) {
-        None => Ok(()),
-        Some(node) => Err(Error::config(format_args!(
-            "the node {:?} of the service {:?} needs an id to be registered",
-            node.address, service.name
-        ))),
-    }
 }

@@ -271,7 +271,7 @@ impl Registry for Etcd {
     ///
     /// The service has no name or no node, or a node has no id; or etcd refuses, or is not reached.
     async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
-        check(service)?;
+        service.check()?;
         let running = self.running()?;
         let mut service = service.clone();
         if service.version.is_empty() {
@@ -378,25 +378,4 @@ async fn all(outcomes: Vec<oneshot::Receiver<Result<(), Error>>>) -> Result<(), 
         first = first.and(outcome);
     }
     first
-}
-
-fn check(service: &Service) -> Result<(), Error> {
-    if service.name.is_empty() {
-        return Err(Error::registry("a service needs a name to be registered"));
-    }
-    if service.nodes.is_empty() {
-        return Err(Error::registry(format_args!(
-            "the service {:?} needs a node to be registered, it has none",
-            service.name
-        )));
-    }
-    for node in &service.nodes {
-        if node.id.is_empty() || node.address.is_empty() {
-            return Err(Error::registry(format_args!(
-                "a node of the service {:?} needs an id and an address, it has the id {:?} and the address {:?}",
-                service.name, node.id, node.address
-            )));
-        }
-    }
-    Ok(())
 }

@@ -404,20 +404,7 @@ impl fmt::Debug for Nats {
 /// A service that can be registered.
 fn checked(service: &Service) -> Result<Service, Error> {
     let service = versioned(service);
-    if service.name.is_empty() || service.nodes.is_empty() {
-        return Err(Error::registry(format_args!(
-            "a service needs a name and a node to be registered, found {:?} with {} nodes",
-            service.name,
-            service.nodes.len()
-        )));
-    }
-    let incomplete = |node: &&crate::registry::Node| node.id.is_empty() || node.address.is_empty();
-    if let Some(node) = service.nodes.iter().find(incomplete) {
-        return Err(Error::registry(format_args!(
-            "a node of the service {:?} needs an id and an address, it has the id {:?} and the address {:?}",
-            service.name, node.id, node.address
-        )));
-    }
+    service.check()?;
     Ok(service)
 }
 

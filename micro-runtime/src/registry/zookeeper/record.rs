@@ -23,20 +23,9 @@ pub(super) struct Record {
 
 /// The records of a service's nodes.
 pub(super) fn records(service: &Service) -> Result<Vec<Record>, Error> {
-    if service.nodes.is_empty() {
-        return Err(Error::registry(format_args!(
-            "the service {:?} needs a node to be registered, it has none",
-            service.name
-        )));
-    }
+    service.check()?;
     let mut records = Vec::with_capacity(service.nodes.len());
     for node in &service.nodes {
-        if node.address.is_empty() {
-            return Err(Error::registry(format_args!(
-                "the node {:?} of the service {:?} needs an address to be registered, it has none",
-                node.id, service.name
-            )));
-        }
         let mut one = Service {
             nodes: vec![node.clone()],
             ..service.clone()
@@ -132,9 +121,9 @@ mod tests {
             ..service("a", "a-1")
         };
         for (service, expected) in [
-            (service("", "a"), "the service's name \"\" cannot be kept"),
+            (service("", "a"), "needs a name to be registered"),
             (service("..", "a"), "a part of it is relative"),
-            (service("a", ""), "the node's id \"\" cannot be kept"),
+            (service("a", ""), "needs an id and an address"),
             (service("a", "\0"), "the node's id \"\\0\" cannot be kept"),
             (
                 Service {

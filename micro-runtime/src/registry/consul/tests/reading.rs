@@ -181,7 +181,10 @@ async fn settings_that_cannot_be_are_told() {
         ("http://agent?token=x", "expected no parameter"),
         ("http://agent?ca=x", "is one of TLS"),
         ("http://x@agent", "found a user alone"),
+        #[cfg(feature = "tls")]
         ("https://agent?cert=x", "cert and key need each other"),
+        #[cfg(not(feature = "tls"))]
+        ("https://agent", "build with the cargo feature tls"),
     ] {
         let error = Consul::try_new([address]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{address}");
@@ -192,6 +195,11 @@ async fn settings_that_cannot_be_are_told() {
     let error = Consul::new(["a"]).token("a\nb").list().await.unwrap_err();
     assert!(!error.to_string().contains("a\nb"), "{error}");
     assert!(Consul::try_new([] as [&str; 0]).is_ok());
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_in_code_contradicts_plain_addresses() {
     let tls = crate::transport::ClientTls::new();
     for (address, good) in [("https://a", true), ("a", true), ("http://a", false)] {
         let consul = Consul::new([address]).tls(tls.clone());
