@@ -37,10 +37,7 @@ pub(crate) struct Names {
 // ===== impl PeerIdentity =====
 
 impl PeerIdentity {
-    #[cfg_attr(
-        not(any(feature = "tls", test)),
-        expect(dead_code, reason = "made by TLS")
-    )]
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "made by TLS"))]
     pub(crate) fn new(certificate: Bytes, names: Names) -> PeerIdentity {
         PeerIdentity { certificate, names }
     }
