@@ -237,9 +237,23 @@ impl Server {
         }
     }
 
-    /// Stops its execution (SIGSTOP): its sockets stay open, and nothing is answered.
+    /// Stops its execution (SIGSTOP): its sockets stay open, and nothing is answered. Returns once it stands.
+    ///
+    /// # Panics
+    /// It does not stand after a second.
     pub fn pause(&self) {
         self.signal("STOP");
+        let Some(pid) = self.child.as_ref().and_then(Child::id) else {
+            return;
+        };
+        let begun = std::time::Instant::now();
+        while !stands(pid) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(1),
+                "{pid} goes on after SIGSTOP"
+            );
+            std::thread::yield_now();
+        }
     }
 
     /// Lets it go on after [`pause`](Server::pause).
@@ -333,4 +347,18 @@ impl Drop for Server {
         // What is left in the temporary folder harms nobody.
         let _ = std::fs::remove_dir_all(&self.program.folder);
     }
+}
+
+/// Whether every thread of a process is stopped or has ended (proc(5), the third field of `stat`).
+fn stands(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.chars().next());
+        state.is_none_or(|state| "TtZX".contains(state))
+    })
 }

@@ -72,8 +72,7 @@ async fn a_preface_may_come_in_pieces() {
 #[tokio::test]
 async fn garbage_is_closed_without_a_word() {
     for begin in [
-        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..],
-        b"SSH-2.0-OpenSSH_9.6\r\n",
+        &b"SSH-2.0-OpenSSH_9.6\r\n"[..],
         b"\0\0\0\0",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX",
         b"hello?\n",
@@ -83,6 +82,14 @@ async fn garbage_is_closed_without_a_word() {
         let (answer, _) = soon(answer_to(begin)).await;
         assert!(answer.is_empty(), "{begin:?}");
     }
+}
+
+#[tokio::test]
+async fn a_client_of_tls_is_told_that_this_is_none() {
+    let (answer, _) = soon(answer_to(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")).await;
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("does not speak TLS"), "{answer}");
 }
 
 #[tokio::test(start_paused = true)]

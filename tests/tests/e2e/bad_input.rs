@@ -89,10 +89,6 @@ async fn what_is_no_http2_is_closed() {
     let cases: &[(&str, &[u8])] = &[
         ("zeros", &[0; 64]),
         ("random bytes", &random),
-        (
-            "a TLS hello",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        ),
         ("a preface with a wrong end", &wrong),
         ("a request line without an end", &long),
         ("SSH", b"SSH-2.0-OpenSSH_9.6\r\n"),
@@ -102,6 +98,11 @@ async fn what_is_no_http2_is_closed() {
         assert!(said.is_empty(), "{what}: {said:?}");
         others_go_on(&address, &peer, what).await;
     }
+    // Who speaks TLS is told that this is none.
+    let hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+    let said = answer(&address, hello, |_| false).await;
+    assert!(said.starts_with(b"HTTP/1.1 400 "), "{said:?}");
+    others_go_on(&address, &peer, "a TLS hello").await;
     // A peer that hangs up in the middle.
     for bytes in [b"", cut, &[PREFACE, b"\0"].concat()] {
         let mut stream = TcpStream::connect(&address).await.unwrap();

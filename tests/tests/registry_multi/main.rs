@@ -11,6 +11,10 @@ use micro_tests::front::{self, v1::new_front_service};
 use micro_tests::servers::{Program, Ready, Server, free_ports};
 use tokio::time::sleep;
 
+/// What callers have to learn of a new node before an old one goes. SIGTERM leaves them that time
+/// (`drain_delay`), while `Running::stop` stops at once.
+const DRAIN: Duration = Duration::from_millis(500);
+
 /// The nodes of the fleet.
 const NODES: usize = 4;
 
@@ -137,6 +141,7 @@ async fn a_fleet_moves_from_consul_to_etcd_and_no_call_fails() {
     let mut moved = Vec::new();
     for old in fleet {
         moved.push(node(both(), "both").await);
+        sleep(DRAIN).await;
         old.stop().await.unwrap();
     }
     names(&new(), NODES).await;
@@ -144,6 +149,7 @@ async fn a_fleet_moves_from_consul_to_etcd_and_no_call_fails() {
     let mut last = Vec::new();
     for both in moved {
         last.push(node(new(), "new").await);
+        sleep(DRAIN).await;
         both.stop().await.unwrap();
     }
     names(&new(), NODES).await;
