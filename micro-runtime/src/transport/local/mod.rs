@@ -99,13 +99,14 @@ impl Shared {
     fn cut(&self) {
         self.gauge.close();
         let calls: Vec<_> = {
-            let mut inner = self.inner();
-            inner.works.abort_all();
+            let inner = self.inner();
             inner.calls.values().filter_map(Weak::upgrade).collect()
         };
+        // Before the handlers: one that is dropped unfinished resets its exchange.
         for call in calls {
             call.cut(&Broken::new(Why::Closed).with_detail("the server was cut"));
         }
+        self.inner().works.abort_all();
     }
 }
 
