@@ -2,12 +2,13 @@
 //!
 //! One is made ahead for each node that joins a service while it is called, if the service has few
 //! ([`Balancer`](crate::selector::Balancer) says how few), else by the first call; another one is dialled whenever
-//! the least busy has [`BUSY`] calls under way, up to the client's limit. Dialling is shared work: it runs in a task of its own, without the deadline or the
-//! cancellation of any caller, and callers wait for it as long as they may.
+//! the least busy has [`BUSY`] calls under way, up to the client's limit. Dialling is shared work: it runs in a task
+//! of its own, without the deadline or the cancellation of any caller, and callers wait for it as long as they may.
 //!
 //! The pool lies in the selector's place for the node, so that a picked node leads to its connections without
 //! a look-up, and lives as long: a node that the registry no longer names keeps its connections for three
-//! minutes, in case it returns, also as a node with another id at the same address. When they are dropped, running calls go on to their end.
+//! minutes, in case it returns, also as a node with another id at the same address. When they are dropped, running
+//! calls go on to their end.
 //!
 //! A node that stopped answering may have lost its connections without a word (a host that was cut off, a proxy
 //! that forgot them). While it is suspect no call goes over them, and the next one that is made replaces them.
