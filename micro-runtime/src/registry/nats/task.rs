@@ -18,7 +18,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::ask::{self, shown};
-use super::config::{Config, Login};
+use super::config::Config;
+use super::login;
 use super::own::Own;
 use super::view::View;
 use super::wire::{self, Query, Said};
@@ -241,11 +242,7 @@ async fn attempt(shared: &Shared) -> Result<(Client, mpsc::Receiver<Change>), St
             let _ = sender.try_send(change);
             async {}
         });
-    options = match &config.login {
-        Login::None => options,
-        Login::User(user, password) => options.user_and_password(user.clone(), password.clone()),
-        Login::Token(token) => options.token(token.clone()),
-    };
+    options = login::present(options, &config.login).await?;
     #[cfg(feature = "tls")]
     {
         // Without TLS in the address too, since the server may ask for it.
@@ -267,7 +264,7 @@ async fn attempt(shared: &Shared) -> Result<(Client, mpsc::Receiver<Change>), St
     drop(abort);
     match connected {
         Ok(Ok(Ok(client))) => Ok((client, changes)),
-        Ok(Ok(Err(error))) => Err(shown(error)),
+        Ok(Ok(Err(error))) => Err(login::refused(&config.login, error)),
         Ok(Err(_)) => {
             Err("the server asks for TLS, which this build or this machine has not".to_owned())
         }
