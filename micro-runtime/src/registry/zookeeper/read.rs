@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tracing::warn;
-use zookeeper_client as zk;
 
+use super::client::Error;
 use super::record;
 use super::session::{Session, Shared};
 use crate::registry::Service;
@@ -28,7 +28,7 @@ pub(super) async fn nodes(
     shared: &Arc<Shared>,
     session: &Session,
     directory: Option<&str>,
-) -> Result<Nodes, zk::Error> {
+) -> Result<Nodes, Error> {
     let directories = match directory {
         Some(directory) => vec![directory.to_owned()],
         None => children(session, &shared.config.root).await?,
@@ -85,14 +85,14 @@ pub(super) async fn node(
     shared: &Shared,
     session: &Session,
     path: &str,
-) -> Result<Option<Found>, zk::Error> {
+) -> Result<Option<Found>, Error> {
     let whole = format!("{}/{path}", shared.config.root);
     let (data, stat) = match session.client.get_data(&whole).await {
-        Err(zk::Error::NoNode) => return Ok(None),
+        Err(Error::NoNode) => return Ok(None),
         read => read?,
     };
     match record::read(&data) {
-        Ok(service) => Ok(Some((stat.mzxid, service))),
+        Ok(service) => Ok(Some((stat.written, service))),
         Err(why) => {
             shared.warn_of_data(&whole, &why);
             Ok(None)
@@ -100,16 +100,16 @@ pub(super) async fn node(
     }
 }
 
-async fn children(session: &Session, path: &str) -> Result<Vec<String>, zk::Error> {
-    match session.client.list_children(path).await {
-        Err(zk::Error::NoNode) => Ok(Vec::new()),
+async fn children(session: &Session, path: &str) -> Result<Vec<String>, Error> {
+    match session.client.children(path).await {
+        Err(Error::NoNode) => Ok(Vec::new()),
         children => children,
     }
 }
 
-/// A panic in the library, on an answer that is none, is an error here.
-fn joined<T>(result: Result<Result<T, zk::Error>, tokio::task::JoinError>) -> Result<T, zk::Error> {
-    result.unwrap_or_else(|error| Err(zk::Error::UnexpectedError(error.to_string())))
+/// A panic in reading would end the connection's use, not the process.
+fn joined<T>(result: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
+    result.unwrap_or(Err(Error::Malformed))
 }
 
 /// The services that nodes make up, those written last having the last word.
