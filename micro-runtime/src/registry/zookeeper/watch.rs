@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::client::{self, Error as Refused};
-use super::read::{self, Nodes};
+use super::read::{self, NODES_MAX, Nodes};
 use super::session::{Link, Session, Shared, refused};
 use crate::backoff::jittered;
 use crate::error::Error;
@@ -217,9 +217,13 @@ impl Watch {
         } else {
             for path in &dirty.paths {
                 let now = read::node(shared, session, path).await?;
-                let now = now.filter(|(_, service)| {
+                let now = now.map(|(found, _)| found).filter(|(_, service)| {
                     self.name.as_ref().is_none_or(|name| *name == service.name)
                 });
+                if now.is_some() && self.known.len() >= NODES_MAX && !self.known.contains_key(path)
+                {
+                    continue;
+                }
                 let old = match &now {
                     Some(now) => self.known.insert(path.clone(), now.clone()),
                     None => self.known.remove(path),

@@ -15,6 +15,8 @@
 mod jute;
 mod proto;
 mod task;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::fmt;

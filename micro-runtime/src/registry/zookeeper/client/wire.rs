@@ -93,6 +93,11 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn stream(&mut self) -> &mut R {
+        &mut self.io
+    }
+
     fn parse(&mut self) -> Result<Option<Frame>, String> {
         let skipped = self.skip.min(self.buffer.len());
         self.buffer.advance(skipped);
