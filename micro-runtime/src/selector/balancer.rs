@@ -57,12 +57,11 @@ impl<C: Connections> Balancer<C> {
         let now = call.now.unwrap_or_else(Instant::now);
         let nanos = self.core.clock.nanos_at(now);
         let snapshot = self.snapshot.load();
-        let millis = nanos / 1_000_000;
-        if snapshot.probe_due(millis) {
-            let probe = snapshot.claim_probe(call.tried, millis);
+        if snapshot.probe_due(nanos) {
+            let probe = snapshot.claim_probe(call.tried, nanos / 1_000_000);
             self.core.health_changed();
             if let Some(slot) = probe {
-                return Ok(Picked::new(Arc::clone(slot), now, Kind::Probe));
+                return Ok(Picked::begin(Arc::clone(slot), now, nanos, Kind::Probe));
             }
         }
         let slot = self.choose(&snapshot, call, nanos)?;
@@ -72,22 +71,28 @@ impl<C: Connections> Balancer<C> {
             // Once more among those that are left. Should they be mute too, the next calls find out.
             let snapshot = self.snapshot.load();
             let slot = self.choose(&snapshot, call, nanos)?;
-            return Ok(Picked::new(Arc::clone(slot), now, slot.kind()));
+            let kind = slot.kind();
+            return Ok(Picked::begin(Arc::clone(slot), now, nanos, kind));
         }
-        Ok(Picked::new(Arc::clone(slot), now, kind))
+        Ok(Picked::begin(Arc::clone(slot), now, nanos, kind))
     }
 
+    #[inline]
     fn choose<'a>(
         &self,
         snapshot: &'a Snapshot<C>,
         call: &CallInfo<'_>,
         now: u64,
     ) -> Result<&'a Arc<Slot<C>>, NoNode> {
+        let been: Been;
         let been = match call.tried {
-            Some(tried) if tried.len() > 0 => snapshot.been(tried),
-            _ => Been::default(),
+            Some(tried) if tried.len() > 0 => {
+                been = snapshot.been(tried);
+                been.places()
+            }
+            _ => &[],
         };
-        let nodes = snapshot.nodes(&been, &self.turn, now);
+        let nodes = snapshot.nodes(been, &self.turn, now);
         let offered = !nodes.is_empty();
         let picked = offered
             .then(|| self.strategy.pick(&nodes, call))
@@ -182,6 +187,7 @@ impl<C: Connections> Balancer<C> {
         &self.core.name
     }
 
+    #[cold]
     fn no_node(
         &self,
         snapshot: &Snapshot<C>,

@@ -23,6 +23,7 @@ mod core;
 mod filter;
 mod hash;
 mod health;
+mod key;
 mod load;
 mod node;
 mod nodes;

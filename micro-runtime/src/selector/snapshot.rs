@@ -29,7 +29,7 @@ pub(super) struct Snapshot<C> {
     ends: Option<Box<[u64]>>,
     /// Places of those put aside.
     aside: Box<[u32]>,
-    /// When the first of them may be probed, on the selector's clock; `u64::MAX` if none waits for it.
+    /// When the first of them may be probed, in nanoseconds on the selector's clock; `u64::MAX` if none waits for it.
     next_probe: u64,
     /// How many there were before the filters.
     seen: usize,
@@ -148,7 +148,7 @@ impl<C> Snapshot<C> {
             slots,
             ready,
             aside,
-            next_probe: next_probe.unwrap_or(u64::MAX),
+            next_probe: next_probe.map_or(u64::MAX, |millis| millis.saturating_mul(1_000_000)),
             seen,
         }
     }
@@ -160,7 +160,7 @@ impl<C> Snapshot<C> {
     /// What a strategy sees of it.
     pub(super) fn nodes<'a>(
         &'a self,
-        been: &'a Been,
+        been: &'a [usize],
         turn: &'a AtomicUsize,
         now: u64,
     ) -> Nodes<'a> {
@@ -168,7 +168,7 @@ impl<C> Snapshot<C> {
             members: &self.members,
             ready: self.ready.as_deref(),
             ends: self.ends.as_deref(),
-            been: been.places(),
+            been,
             turn,
             now,
         }
@@ -195,10 +195,12 @@ impl<C> Snapshot<C> {
         self.aside.len()
     }
 
+    /// In milliseconds.
     pub(super) fn next_probe(&self) -> Option<u64> {
-        (self.next_probe != u64::MAX).then_some(self.next_probe)
+        (self.next_probe != u64::MAX).then_some(self.next_probe / 1_000_000)
     }
 
+    /// Whether a node may be probed now, in nanoseconds.
     pub(super) fn probe_due(&self, now: u64) -> bool {
         self.next_probe <= now
     }
