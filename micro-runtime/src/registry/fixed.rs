@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -12,6 +12,7 @@ use super::join::all;
 use super::{Node, Registry, Service, Watcher};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::BoxFuture;
+use crate::lock::lock;
 
 /// How long a host's addresses serve, however often they are asked for (gRPC's DNS resolver: at most every
 /// 30 s).
@@ -189,11 +190,7 @@ impl Fixed {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Resolved>> {
-        // Each section reads or inserts one value: after a panic the map is still whole.
-        self.0
-            .resolved
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.resolved)
     }
 }
 

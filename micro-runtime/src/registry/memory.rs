@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Action, Event, Node, Registry, Service, Watcher};
 use crate::error::Error;
+use crate::lock::lock;
 
 /// Events that a watcher may leave unread. One that falls further behind loses its watch: it has to look anew.
 const WATCH_BUFFER: usize = 1024;
@@ -186,9 +187,8 @@ impl fmt::Debug for Memory {
 // ===== impl Shared =====
 
 impl Shared {
-    /// Every section leaves the state whole, so that a panic in another cannot have broken it.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -29,7 +29,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -42,6 +42,7 @@ use self::rpc::Core;
 use self::watch::Watch;
 use super::{Registry, Service, Watcher};
 use crate::error::Error;
+use crate::lock::lock;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
 
@@ -360,7 +361,7 @@ impl Running {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }

@@ -29,6 +29,7 @@ use self::config::Config;
 use self::task::{Command, Shared};
 use self::wire::Query;
 use crate::error::{Error, ErrorKind};
+use crate::lock::lock;
 use crate::registry::{Action, Registry, Service, Watcher, group};
 
 /// Commands that wait for the task; further ones wait for room.
@@ -212,11 +213,7 @@ impl Nats {
             Ok(config) => config,
             Err((kind, why)) => return Err(Error::new(*kind, why)),
         };
-        let mut running = self
-            .0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.0.running);
         if let Some(running) = running
             .as_ref()
             .filter(|running| !running.task.is_finished())

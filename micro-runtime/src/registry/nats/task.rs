@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use super::wire::{self, Query, Said};
 use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::exchange::BoxFuture;
+use crate::lock::lock;
 use crate::registry::{Action, Event};
 
 /// How long one attempt to connect to a server may take.
@@ -595,9 +596,4 @@ async fn at(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => pending().await,
     }
-}
-
-/// Every section leaves what it guards whole, so that a panic in another cannot have broken it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use self::config::Config;
 use self::session::{Failed, Link, Shared};
 use crate::error::Error;
+use crate::lock::lock;
 use crate::registry::{Registry, Service, Watcher};
 
 /// Services in [ZooKeeper](https://zookeeper.apache.org), in the layout of go-micro's plugin:
@@ -161,11 +162,7 @@ impl ZooKeeper {
             Ok(config) => config,
             Err((kind, why)) => return Err(Error::new(*kind, why)),
         };
-        let mut running = self
-            .0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut running = lock(&self.0.running);
         if let Some(running) = running
             .as_ref()
             .filter(|running| !running.task.is_finished())
