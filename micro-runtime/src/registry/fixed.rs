@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::join::all;
-use super::{Node, Registry, Service, Watcher};
+use super::common::join::all;
+use super::{LATEST, Node, Registry, Service, Watcher};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::BoxFuture;
 use crate::lock::lock;
@@ -244,7 +244,7 @@ impl Registry for Fixed {
         }
         Ok(vec![Service {
             name: name.to_owned(),
-            version: "latest".to_owned(),
+            version: LATEST.to_owned(),
             nodes,
             ..Service::default()
         }])

@@ -12,8 +12,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::address::Address;
-use super::{Registry, Service, Watcher, diff};
+use super::common::address::Address;
+use super::common::diff;
+use super::{Registry, Service, Watcher};
 use crate::error::{Error, ErrorKind};
 use crate::lock::lock;
 use lookup::{Lookup, Servers};

@@ -22,8 +22,8 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::diff::by_key;
-use super::join::all;
+use super::common::diff::by_key;
+use super::common::join::all;
 use super::{AnyRegistry, Event, Registry, Service, Watcher};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
