@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use super::snapshot::{Everyone, Snapshot};
 use super::strategy::Strategy;
 use super::table::{Connections, Make};
 use super::weight;
+use crate::lock::lock;
 use crate::registry::cache::{Entry, Fate, Known, Listener};
 use crate::registry::{Node, Service};
 
@@ -274,8 +275,7 @@ impl<C: Connections> Core<C> {
 
     /// Runs with the state locked, and afterwards does what [`settle`](Core::settle) left to the lock's holder.
     fn with_state<T>(&self, run: impl FnOnce(&mut State<C>) -> T) -> T {
-        // Every section ends with the state whole, so that a panic in another cannot have broken it.
-        let result = run(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = run(&mut lock(&self.state));
         self.settle();
         result
     }

@@ -34,7 +34,7 @@ use tokio::sync::{mpsc, watch as closing};
 use self::agents::Agents;
 use self::nodes::Nodes;
 use crate::error::Error;
-use crate::registry::address::Address;
+use crate::registry::common::address::Address;
 use crate::registry::{Registry, Service, Watcher};
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;

@@ -1,7 +1,7 @@
 //! The nodes that this process has registered, and the tasks that keep them so.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use super::api;
 use super::tags::{self, LeftOut};
 use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
+use crate::lock::lock;
 use crate::registry::{Node, Service};
 
 /// After an agent failed. No longer than lets a node be back within 3 s of the agent.
@@ -153,9 +154,8 @@ impl Nodes {
         }
     }
 
-    /// Each section leaves the map whole, and waits for nothing.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -171,7 +171,7 @@ impl Drop for Entry {
 
 impl Registered {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Renews the node at its agent; registers it, at once, where that does not know it.

@@ -90,11 +90,7 @@ pub(super) fn write(service: &Service, node: &Node) -> (Vec<String>, LeftOut) {
             pack(Kind::Metadata, &json(&pair))
         })
         .collect();
-    let version = if service.version.is_empty() {
-        "latest"
-    } else {
-        &service.version
-    };
+    let version = service.version_or_latest();
     let others = length(&tags);
     let (endpoints, left_out) = endpoints(&service.endpoints, others);
     tags.extend(endpoints);

@@ -166,10 +166,7 @@ pub(super) fn deregistered(service: &Service) -> Result<Value, Error> {
 
 /// The JSON of a service; what does not fit is left out in steps: the fields of types, then endpoints.
 fn annotation(service: &Service) -> Result<String, Error> {
-    let mut service = service.clone();
-    if service.version.is_empty() {
-        "latest".clone_into(&mut service.version);
-    }
+    let mut service = service.versioned();
     for step in ["", "the types of endpoints", "all endpoints"] {
         match step {
             "the types of endpoints" => {

@@ -30,7 +30,7 @@ mod wire;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +44,7 @@ use self::sockets::Sockets;
 use self::task::{Command, Task};
 use self::txt::{LeftOut, Text};
 use crate::error::Error;
+use crate::lock::lock;
 use crate::registry::{Node, Registry, Service, Watcher};
 
 /// go-micro's domain.
@@ -171,7 +172,7 @@ impl Mdns {
 
     /// The way to the task, which is started if there is none, or none any more.
     fn task(&self) -> Result<mpsc::Sender<Command>, Error> {
-        let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut task = lock(&self.0.task);
         if let Some(running) = task.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(running.clone());
         }

@@ -86,7 +86,8 @@ impl Text {
     pub(super) fn new(service: &Service, node: &Node) -> Text {
         Text {
             service: service.name.clone(),
-            version: version_or_latest(&service.version).to_owned(),
+            // go-micro's watchers ignore what has none.
+            version: service.version_or_latest().to_owned(),
             endpoints: Some(service.endpoints.clone()).filter(|list| !list.is_empty()),
             metadata: Some(node.metadata.clone()).filter(|map| !map.is_empty()),
         }
@@ -198,15 +199,6 @@ impl fmt::Display for BadText {
                 "it lists more than {MAX_ENDPOINTS} endpoints or {MAX_VALUES} values"
             ),
         }
-    }
-}
-
-/// The version that goes into a text: go-micro's watchers ignore what has none.
-pub(super) fn version_or_latest(version: &str) -> &str {
-    if version.is_empty() {
-        "latest"
-    } else {
-        version
     }
 }
 

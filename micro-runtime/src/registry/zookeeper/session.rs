@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -19,6 +19,7 @@ use super::config::Config;
 use super::node;
 use crate::backoff::Backoff;
 use crate::error::Error;
+use crate::lock::lock;
 
 /// How long a client may be without a connection before it gets a rival.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -383,9 +384,4 @@ async fn write_all(shared: &Shared, session: &Session) -> bool {
         }
     }
     well
-}
-
-/// Every section leaves what it guards whole, so that a panic in another cannot have broken it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
