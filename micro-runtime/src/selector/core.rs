@@ -15,6 +15,7 @@ use super::key::{AddressKey, ByHash, Key, keys};
 use super::node::{Clock, Fleet, NodeState, Owner, Slot};
 use super::nodes::Member;
 use super::snapshot::{Everyone, Snapshot};
+use super::split::Split;
 use super::strategy::Strategy;
 use super::table::{Connections, Make};
 use super::weight;
@@ -146,13 +147,20 @@ impl<C: Connections> Core<C> {
         choice: Choice,
         strategy: Arc<dyn Strategy>,
     ) -> Arc<Balancer<C>> {
+        let shares = choice.shares().map(|(weight, choice)| {
+            let balancer = self.balancer(choice, Arc::clone(&strategy));
+            (weight, balancer)
+        });
+        let split = Split::new(shares);
         let local = choice
             .within_zone()
             .map(|choice| self.balancer(choice, Arc::clone(&strategy)));
         self.with_state(|state| {
             let snapshot = Snapshot::new(&state.current, &choice, self.seed);
             let core = Arc::clone(self);
-            let balancer = Arc::new(Balancer::new(core, choice, local, strategy, snapshot));
+            let balancer = Arc::new(Balancer::new(
+                core, choice, split, local, strategy, snapshot,
+            ));
             state
                 .balancers
                 .retain(|balancer| balancer.strong_count() > 0);

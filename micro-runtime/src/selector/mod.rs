@@ -30,6 +30,7 @@ mod nodes;
 mod pick;
 mod picker;
 mod snapshot;
+mod split;
 mod strategy;
 mod table;
 mod weight;
