@@ -14,6 +14,7 @@ use super::node::{Owner, Slot};
 use super::nodes::CallInfo;
 use super::pick::{Kind, NoNode, Numbers, Picked};
 use super::snapshot::{Been, Snapshot};
+use super::split::Split;
 use super::strategy::Strategy;
 use super::table::Connections;
 use crate::deadline::Deadline;
@@ -23,6 +24,8 @@ use crate::deadline::Deadline;
 pub(crate) struct Balancer<C> {
     core: Arc<Core<C>>,
     choice: Choice,
+    /// Picks for the versions that share the calls.
+    split: Option<Split<C>>,
     /// Picks among the nodes of the client's own zone, which are asked first.
     local: Option<Arc<Balancer<C>>>,
     strategy: Arc<dyn Strategy>,
@@ -48,22 +51,25 @@ impl<C: Connections> Balancer<C> {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
+        let now = call.now.unwrap_or_else(Instant::now);
+        let nanos = self.core.clock.nanos_at(now);
+        if let Some(split) = &self.split {
+            // Of all versions: one of which no node is well gets no calls, and would never be well again.
+            if let Some(picked) = self.probe(&self.snapshot.load(), call, now, nanos) {
+                return Ok(picked);
+            }
+            if let Some(picked) = split.pick(call) {
+                return Ok(picked);
+            }
+        }
         if let Some(local) = &self.local
-            && local.snapshot.load().takes_call()
-            && let Ok(picked) = local.pick(call)
+            && let Some(picked) = local.pick_if_well(call)
         {
             return Ok(picked);
         }
-        let now = call.now.unwrap_or_else(Instant::now);
-        let nanos = self.core.clock.nanos_at(now);
         let snapshot = self.snapshot.load();
-        let millis = nanos / 1_000_000;
-        if snapshot.probe_due(millis) {
-            let probe = snapshot.claim_probe(call.tried, millis);
-            self.core.health_changed();
-            if let Some(slot) = probe {
-                return Ok(Picked::new(Arc::clone(slot), now, Kind::Probe));
-            }
+        if let Some(picked) = self.probe(&snapshot, call, now, nanos) {
+            return Ok(picked);
         }
         let slot = self.choose(&snapshot, call, nanos)?;
         let (state, kind) = (slot.state(), slot.kind());
@@ -72,22 +78,51 @@ impl<C: Connections> Balancer<C> {
             // Once more among those that are left. Should they be mute too, the next calls find out.
             let snapshot = self.snapshot.load();
             let slot = self.choose(&snapshot, call, nanos)?;
-            return Ok(Picked::new(Arc::clone(slot), now, slot.kind()));
+            let kind = slot.kind();
+            return Ok(Picked::begin(Arc::clone(slot), now, nanos, kind));
         }
-        Ok(Picked::new(Arc::clone(slot), now, kind))
+        Ok(Picked::begin(Arc::clone(slot), now, nanos, kind))
     }
 
+    /// A node whose probe is due, if this call takes it up.
+    #[inline]
+    fn probe(
+        &self,
+        snapshot: &Snapshot<C>,
+        call: &CallInfo<'_>,
+        now: Instant,
+        nanos: u64,
+    ) -> Option<Picked<C>> {
+        if !snapshot.probe_due(nanos) {
+            return None;
+        }
+        let probe = snapshot.claim_probe(call.tried, nanos / 1_000_000);
+        self.core.health_changed();
+        probe.map(|slot| Picked::begin(Arc::clone(slot), now, nanos, Kind::Probe))
+    }
+
+    /// A node, if its nodes are well enough for this call.
+    pub(super) fn pick_if_well(&self, call: &CallInfo<'_>) -> Option<Picked<C>> {
+        let takes = self.snapshot.load().takes_call();
+        takes.then(|| self.pick(call).ok()).flatten()
+    }
+
+    #[inline]
     fn choose<'a>(
         &self,
         snapshot: &'a Snapshot<C>,
         call: &CallInfo<'_>,
         now: u64,
     ) -> Result<&'a Arc<Slot<C>>, NoNode> {
+        let been: Been;
         let been = match call.tried {
-            Some(tried) if tried.len() > 0 => snapshot.been(tried),
-            _ => Been::default(),
+            Some(tried) if tried.len() > 0 => {
+                been = snapshot.been(tried);
+                been.places()
+            }
+            _ => &[],
         };
-        let nodes = snapshot.nodes(&been, &self.turn, now);
+        let nodes = snapshot.nodes(been, &self.turn, now);
         let offered = !nodes.is_empty();
         let picked = offered
             .then(|| self.strategy.pick(&nodes, call))
@@ -137,6 +172,7 @@ impl<C: Connections> Balancer<C> {
     pub(super) fn new(
         core: Arc<Core<C>>,
         choice: Choice,
+        split: Option<Split<C>>,
         local: Option<Arc<Balancer<C>>>,
         strategy: Arc<dyn Strategy>,
         snapshot: Snapshot<C>,
@@ -144,6 +180,7 @@ impl<C: Connections> Balancer<C> {
         Balancer {
             core,
             choice,
+            split,
             local,
             strategy,
             snapshot: ArcSwap::from_pointee(snapshot),
@@ -182,6 +219,7 @@ impl<C: Connections> Balancer<C> {
         &self.core.name
     }
 
+    #[cold]
     fn no_node(
         &self,
         snapshot: &Snapshot<C>,
