@@ -269,7 +269,9 @@ async fn connect(shared: &Shared, backoff: &mut Backoff) -> zk::Client {
         }
         let why = match timeout(CONNECT, connector.connect(&config.cluster)).await {
             Ok(Ok(client)) => return client,
-            Ok(Err(zk::Error::NoHosts)) => "no server could be connected to".to_owned(),
+            Ok(Err(zk::Error::NoHosts)) => {
+                "no server could be connected to, or none that answers as ZooKeeper does".to_owned()
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no session within {CONNECT:?}"),
         };
