@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::client::{Acl, Server};
 use crate::error::Error;
-use crate::registry::address::Address;
+use crate::registry::common::address::Address;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
 

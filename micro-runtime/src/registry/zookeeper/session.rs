@@ -1,10 +1,9 @@
 //! The session: made, kept, made anew when it is lost, and with it every node of ours.
-//
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -16,6 +15,7 @@ use super::config::Config;
 use super::node;
 use crate::backoff::Backoff;
 use crate::error::Error;
+use crate::lock::lock;
 
 /// The pauses between attempts: a server that is back is found within a second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -331,9 +331,4 @@ async fn write_all(shared: &Shared, session: &Session) -> bool {
         }
     }
     well
-}
-
-/// Every section leaves what it guards whole, so that a panic in another cannot have broken it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
