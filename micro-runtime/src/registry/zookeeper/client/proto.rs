@@ -139,6 +139,7 @@ impl std::fmt::Display for Error {
                 );
             }
             Error::Malformed => "its answer cannot be read",
+            Error::Other(-8) => "it does not take the path (BadArguments)",
             Error::Other(-114) => "it does not take the access list (InvalidACL)",
             Error::Other(-119) => "it is read-only now",
             Error::Other(-125) => "the quota is used up",
