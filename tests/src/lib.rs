@@ -1,5 +1,7 @@
 //! What the end-to-end tests share.
 
+#[cfg(feature = "_certs")]
+pub mod certs;
 pub mod contract;
 pub mod expect;
 pub mod front;

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::certs::{Authority, Wish};
 use crate::support::{ask, good, in_time, serve_limited, server, trusting};
+use micro_tests::certs::{Authority, Wish};
 
 /// Reads to the end, however it comes; what was said.
 async fn to_the_end(tcp: &mut TcpStream) -> Vec<u8> {

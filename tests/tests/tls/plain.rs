@@ -5,8 +5,8 @@ use micro_runtime::transport::{ClientLimits, dial, dial_tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::certs::Authority;
 use crate::support::{ask, good, in_time, refusal, serve_with, trusting};
+use micro_tests::certs::Authority;
 
 const USE_TLS: &str = "this port speaks TLS, and was dialled without it: use TLS";
 
@@ -85,7 +85,8 @@ async fn a_plain_client_knows_the_alert_of_any_tls_server() {
             &b"\x15\x03\x03\x00\x02\x02\x46"[..],
             "speaks TLS, and was dialled without it",
         ),
-        (b"", "does not answer in HTTP/2"),
+        // What Go's servers do.
+        (b"", "if it speaks TLS there, give the client TLS"),
         (
             b"HTTP/1.1 400 Bad Request\r\n\r\n",
             "does not answer in HTTP/2",

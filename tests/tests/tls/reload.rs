@@ -8,8 +8,8 @@ use micro_tests::peer::Peer;
 use micro_tests::peer::v1::{PeerService, Req, new_peer_service, register_peer_handler};
 use tokio_rustls::rustls::version::TLS13;
 
-use crate::certs::{Authority, Folder, Identity, Wish};
 use crate::support::{PATIENCE, ask, foreign, in_time, refusal, serve, trusting};
+use micro_tests::certs::{Authority, Folder, Identity, Wish};
 
 async fn serve_peer(tls: ServerTls) -> Running {
     let service = Service::new("tls.peer")
