@@ -220,6 +220,12 @@ pub struct Folder(PathBuf);
 
 // ===== impl Folder =====
 
+impl Default for Folder {
+    fn default() -> Folder {
+        Folder::new()
+    }
+}
+
 impl Folder {
     /// A new directory, among those for temporary files.
     #[must_use]
@@ -246,6 +252,7 @@ impl Folder {
     }
 
     /// Writes `<name>.pem` and `<name>.key`.
+    #[must_use]
     pub fn identity(&self, name: &str, identity: &Identity) -> (PathBuf, PathBuf) {
         (
             self.write(&format!("{name}.pem"), &identity.certificate),

@@ -29,7 +29,7 @@ struct Files {
     authority: Authority,
 }
 
-fn shown(error: Error) -> String {
+fn shown(error: &Error) -> String {
     format!("{error:?}")
 }
 
@@ -49,7 +49,7 @@ pub(crate) async fn run(
         };
         go_calls(report, program, &files, &whom).await;
     }
-    running.stop().await.map_err(shown)?;
+    running.stop().await.map_err(|error| shown(&error))?;
 
     for program in go_micro.iter().chain([grpc_go]) {
         we_call(report, program, &files).await?;
@@ -74,7 +74,7 @@ impl Files {
             ("client", authority.sign(client())),
             ("stranger", other.sign(client())),
         ] {
-            folder.identity(name, &identity);
+            let _ = folder.identity(name, &identity);
         }
         Files { folder, authority }
     }
@@ -128,9 +128,10 @@ async fn serve(name: &str, tls: ServerTls) -> Result<Running, String> {
         .registry(Mdns::new().loopback_only())
         .tls(tls)
         .build()
-        .map_err(shown)?;
-    peer::v1::register_peer_handler(service.server(), Peer::default()).map_err(shown)?;
-    service.start().await.map_err(shown)
+        .map_err(|error| shown(&error))?;
+    peer::v1::register_peer_handler(service.server(), Peer::default())
+        .map_err(|error| shown(&error))?;
+    service.start().await.map_err(|error| shown(&error))
 }
 
 /// Every case over mTLS, the main ones over TLS 1.2, and each reason to refuse.
@@ -255,7 +256,11 @@ fn client(program: &Program, address: &str, tls: Option<ClientTls>) -> Result<Cl
     if let Some(tls) = tls {
         builder = builder.client_tls(tls);
     }
-    Ok(builder.build().map_err(shown)?.client().clone())
+    Ok(builder
+        .build()
+        .map_err(|error| shown(&error))?
+        .client()
+        .clone())
 }
 
 async fn we_call(report: &mut Report, program: &Program, files: &Files) -> Result<(), String> {
@@ -414,7 +419,7 @@ async fn http_transport(
         let check: Check = |answer| refused(answer, "no application protocol");
         go_calls_us::run(report, program, with, &arguments, &[("unary", check)]).await;
     }
-    running.stop().await.map_err(shown)?;
+    running.stop().await.map_err(|error| shown(&error))?;
 
     let name = "peers.mucp";
     let flags = files.identity("server");

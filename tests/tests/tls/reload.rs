@@ -102,7 +102,7 @@ async fn new_files_are_used_and_streams_go_on() {
     );
     assert_eq!(shown(&address, &authority).await, second.der);
     chat("gone").await;
-    folder.identity("server", &third);
+    let _ = folder.identity("server", &third);
     tls.reload().unwrap();
     assert_eq!(shown(&address, &authority).await, third.der);
     chat("back").await;
