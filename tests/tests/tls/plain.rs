@@ -111,6 +111,25 @@ async fn a_plain_client_knows_the_alert_of_any_tls_server() {
     }
 }
 
+/// What a peer says in its goodbye is told, but not all of it: it travels on in the status of whoever made the call,
+/// and a peer takes no more than some KiB of trailers.
+#[tokio::test]
+async fn of_a_long_goodbye_the_beginning_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answering = tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let mut said = b"\0\0\0\x04\0\0\0\0\0\0\x3f\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x02".to_vec();
+        said.extend([7; 0x3f00]);
+        tcp.write_all(&said).await.unwrap();
+        tokio::io::copy(&mut tcp, &mut tokio::io::sink()).await.ok();
+    });
+    let words = refusal(ask(&address, None).await);
+    assert!(words.contains("\\x07\\x07"), "{words}");
+    assert!(words.len() < 2000, "{} bytes: {words}", words.len());
+    answering.abort();
+}
+
 /// A server that is not ours, in plain text: one that hangs up on what it does not know, and one that greets
 /// first.
 #[tokio::test]

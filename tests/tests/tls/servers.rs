@@ -64,6 +64,20 @@ async fn each_fault_is_named() {
     }
 }
 
+/// A certificate may have thousands of names, and none of them is worth an error of so many bytes, which travels on
+/// in the status of whoever made the call.
+#[tokio::test]
+async fn of_many_names_some_are_told() {
+    let authority = Authority::new("good");
+    let names = |wish: Wish, number| wish.dns(&format!("node{number}.shop.example"));
+    let wish = (0..1000).fold(Wish::good().nameless(), names);
+    let words = refused(&authority, &authority.sign(wish)).await;
+    let why = "found DnsName(\"node0.shop.example\"), DnsName(\"node1.shop.example\")";
+    assert!(words.contains(why), "{words}");
+    assert!(words.contains("and 995 more"), "{words}");
+    assert!(words.len() < 1000, "{} bytes: {words}", words.len());
+}
+
 /// What many a recipe makes with `openssl`.
 #[tokio::test]
 async fn one_of_an_authority_is_named() {
