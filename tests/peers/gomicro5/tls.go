@@ -21,7 +21,7 @@ import (
 func serverOf(args *common.Args, options []server.Option) server.Server {
 	config := common.ServerTLS(args)
 	if mucp(args) {
-		return server.NewRPCServer(append(options, server.Transport(httpTransport(config, false)))...)
+		return server.NewRPCServer(append(options, server.Transport(httpTransport(config)))...)
 	}
 	switch by := args.Get("tls_by", "server"); {
 	case config == nil:
@@ -39,12 +39,7 @@ func serverOf(args *common.Args, options []server.Option) server.Server {
 func clientOf(args *common.Args, options []client.Option) client.Client {
 	config := common.ClientTLS(args)
 	if mucp(args) {
-		secure := config != nil
-		if args.Get("tls_ca", "") == "" {
-			// What go-micro does by itself when it is told to be secure.
-			config = nil
-		}
-		return client.NewClient(append(options, client.Transport(httpTransport(config, secure)))...)
+		return client.NewClient(append(options, client.Transport(httpTransport(config)))...)
 	}
 	if config != nil {
 		options = append(options, grpcclient.AuthTLS(config))
@@ -65,12 +60,9 @@ func mucp(args *common.Args) bool {
 	}
 }
 
-func httpTransport(config *tls.Config, secure bool) transport.Transport {
-	options := []transport.Option{transport.Secure(secure)}
-	if config != nil {
-		options = append(options, transport.TLSConfig(config))
-	}
-	return transport.NewHTTPTransport(options...)
+// httpTransport speaks TLS if it is given a configuration.
+func httpTransport(config *tls.Config) transport.Transport {
+	return transport.NewHTTPTransport(transport.TLSConfig(config))
 }
 
 // tlsOf says what the connection of a call is, if its gRPC server knows it.

@@ -399,7 +399,6 @@ async fn http_transport(
 ) -> Result<(), String> {
     let running = serve("peers.secured.mucp", files.server()).await?;
     let flags = files.flags("ca.pem", Some("client"));
-    // With `--tls_insecure` alone: what go-micro v5 does when it is told `Secure(true)` and no more.
     for (with, flags) in [
         (" by its HTTP transport", flags),
         (
