@@ -3,12 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::Notify;
 
 use crate::deadline::Deadline;
 use crate::exchange::{ConnInfo, Head, PeerAddr, PeerIdentity};
+use crate::lock::lock;
 use crate::metadata::Metadata;
 use crate::protocol::grpc;
 
@@ -161,8 +162,7 @@ impl Context {
     }
 
     fn reply(&self) -> std::sync::MutexGuard<'_, Reply> {
-        // A panic while it was held left whole metadata behind: nothing to be afraid of.
-        self.0.reply.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.reply)
     }
 
     /// Runs a future in this context: the calls that it makes inherit from it.

@@ -20,6 +20,7 @@ mod events;
 pub mod exchange;
 pub mod interceptor;
 pub mod json;
+mod lock;
 mod metadata;
 pub mod method;
 mod protocol;

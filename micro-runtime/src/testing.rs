@@ -1,10 +1,11 @@
 //! For tests of one's own: a server and a client without a socket, and streams without a call.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crate::client::Client;
+use crate::lock::lock;
 use crate::metadata::Metadata;
 use crate::server::{Server, ServerOptions};
 use crate::status::{Result, Status};
@@ -99,11 +100,6 @@ impl End {
 
 struct Sender<T>(Arc<Mutex<Channel<T>>>);
 struct Receiver<T>(Arc<Mutex<Channel<T>>>);
-
-fn lock<T>(channel: &Mutex<Channel<T>>) -> MutexGuard<'_, Channel<T>> {
-    // Nothing is left half done by a panic while it is held.
-    channel.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 fn gone() -> Status {
     Status::cancelled("the receiving end of the stream was dropped")

@@ -6,10 +6,12 @@
 //! a storm of failures adds at most a fifth. The ten per second beside it are for clients that call so rarely
 //! that a fifth of their calls is none (Finagle's `RetryBudget` and tower's `TpsBudget` have these numbers).
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// Over how many seconds calls and further attempts are counted.
 const WINDOW: u64 = 10;
@@ -129,7 +131,7 @@ impl Budget {
 
     /// Pays for a further attempt; says whether that was possible.
     pub(super) fn pay(&self, now: Instant) -> bool {
-        let _paying = self.paying.lock().unwrap_or_else(PoisonError::into_inner);
+        let _paying = lock(&self.paying);
         let second = self.second(now);
         let (calls, spent) = self.count(second);
         let reserve = u64::from(self.settings.per_second) * WINDOW;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::codec::frame::{PREFIX, seal};
 use crate::context::Context;
 use crate::exchange::BoxFuture;
 use crate::interceptor::{MethodName, Outcome};
+use crate::lock::lock;
 use crate::method::Method;
 use crate::status::{Result, Status};
 use crate::stream::{Inbound, Outbound};
@@ -165,10 +166,6 @@ impl<Req: 'static, Rsp: 'static, K> fmt::Debug for Call<Req, Rsp, K> {
             .field("method", &self.method)
             .finish_non_exhaustive()
     }
-}
-
-fn lock(about: &Mutex<About>) -> MutexGuard<'_, About> {
-    about.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn over() -> Status {

@@ -1,13 +1,14 @@
 //! [`Gate`]: whether a call to a service may be made once more; and [`Gates`], one for each service.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
 
 use super::budget::{Budget, RetryBudget};
 use super::latencies::Latencies;
 use super::throttle::{RetryThrottle, Throttle};
+use crate::lock::lock;
 
 /// So many services are remembered while nobody calls them, and so many methods of each.
 const REMEMBERED: usize = 1024;
@@ -128,11 +129,6 @@ impl Gates {
         services.insert(service.into(), Arc::clone(&gate));
         gate
     }
-}
-
-/// Sections only read and insert: after a panic the tables are still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use crate::exchange::{
     BoxFuture, Broken, Connection, Incoming, NotOpenedWhy, OutHead, Outgoing, State, Why,
 };
+use crate::lock::lock;
 use crate::selector::{Connections, Slot};
 
 /// So many calls under way on the least busy connection call for another one. Servers commonly allow 100 to
@@ -404,7 +405,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Dialling> {
-        self.dialling.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.dialling)
     }
 }
 

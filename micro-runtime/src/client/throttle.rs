@@ -1,9 +1,11 @@
 //! [`Throttle`]: no repeats while too much fails (gRPC's retry throttling, proposal A6).
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
+
+use crate::lock::lock;
 
 /// Tokens are counted in thousandths: gRPC's ratios have three decimals.
 const TOKEN: u32 = 1000;
@@ -130,7 +132,7 @@ impl Throttle {
 
     /// An attempt that began then was lost with its connection to a node, which a number tells from others.
     pub(super) fn lost(&self, node: usize, began: Instant, now: Instant) {
-        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut losses = lock(&self.losses);
         let known = losses.last.iter_mut().flatten();
         if let Some((_, at)) = known.into_iter().find(|(known, _)| *known == node) {
             if began <= *at {

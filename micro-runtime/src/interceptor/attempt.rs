@@ -1,9 +1,10 @@
 //! [`Attempt`]: one try of a client's call, as interceptors and replies show it.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::lock::lock;
 use crate::registry::Node;
 use crate::status::Status;
 
@@ -112,7 +113,7 @@ impl Attempts {
     }
 
     fn lock<T>(&self, run: impl FnOnce(&mut Vec<Attempt>) -> T) -> T {
-        run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        run(&mut lock(&self.0))
     }
 }
 

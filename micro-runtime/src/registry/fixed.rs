@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::join::all;
-use super::{Node, Registry, Service, Watcher};
+use super::common::join::all;
+use super::{LATEST, Node, Registry, Service, Watcher};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::BoxFuture;
+use crate::lock::lock;
 
 /// How long a host's addresses serve, however often they are asked for (gRPC's DNS resolver: at most every
 /// 30 s).
@@ -189,11 +190,7 @@ impl Fixed {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Resolved>> {
-        // Each section reads or inserts one value: after a panic the map is still whole.
-        self.0
-            .resolved
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.resolved)
     }
 }
 
@@ -247,7 +244,7 @@ impl Registry for Fixed {
         }
         Ok(vec![Service {
             name: name.to_owned(),
-            version: "latest".to_owned(),
+            version: LATEST.to_owned(),
             nodes,
             ..Service::default()
         }])

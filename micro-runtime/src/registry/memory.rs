@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -10,12 +10,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Action, Event, Node, Registry, Service, Watcher};
 use crate::error::Error;
+use crate::lock::lock;
 
 /// Events that a watcher may leave unread. One that falls further behind loses its watch: it has to look anew.
 const WATCH_BUFFER: usize = 1024;
-
-/// What registers without a version has this one (go-micro's default).
-const DEFAULT_VERSION: &str = "latest";
 
 /// A registry in this process: for tests, and for programs that hold several services.
 ///
@@ -186,9 +184,8 @@ impl fmt::Debug for Memory {
 // ===== impl Shared =====
 
 impl Shared {
-    /// Every section leaves the state whole, so that a panic in another cannot have broken it.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -196,11 +193,8 @@ impl Shared {
 
 impl State {
     fn register(&mut self, service: &Service, expires: Option<Instant>) {
-        let mut head = service.clone();
+        let mut head = service.versioned();
         head.nodes.clear();
-        if head.version.is_empty() {
-            head.version = DEFAULT_VERSION.to_owned();
-        }
         let version = self
             .services
             .entry(head.name.clone())
@@ -230,11 +224,7 @@ impl State {
     }
 
     fn deregister(&mut self, service: &Service) {
-        let version = if service.version.is_empty() {
-            DEFAULT_VERSION
-        } else {
-            &service.version
-        };
+        let version = service.version_or_latest();
         self.remove(|of, node, _| {
             of.name == service.name
                 && of.version == version

@@ -1,27 +1,14 @@
 //! Service discovery: the [`Registry`] trait, and what it speaks of.
 
-#[cfg(any(
-    feature = "consul",
-    feature = "dns",
-    feature = "etcd",
-    feature = "kubernetes",
-    feature = "nats",
-    feature = "zookeeper"
-))]
-#[allow(dead_code, reason = "each back-end needs another part of it")]
-mod address;
 pub(crate) mod cache;
+mod common;
 #[cfg(feature = "consul")]
 mod consul;
-pub(crate) mod diff;
 #[cfg(feature = "dns")]
 mod dns;
 #[cfg(feature = "etcd")]
 mod etcd;
 mod fixed;
-#[cfg(any(feature = "nats", feature = "zookeeper"))]
-mod group;
-pub(crate) mod join;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 #[cfg(feature = "mdns")]
@@ -59,8 +46,8 @@ pub use memory::Memory;
 pub use multi::Multi;
 #[cfg(feature = "nats")]
 pub use nats::Nats;
-pub(crate) use types::keys;
 pub use types::{Action, Endpoint, Event, Node, Service, Value};
+pub(crate) use types::{LATEST, keys};
 #[cfg(feature = "zookeeper")]
 pub use zookeeper::ZooKeeper;
 

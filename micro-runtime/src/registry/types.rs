@@ -24,6 +24,9 @@ pub(crate) mod keys {
     pub(crate) const RESPONSE_DESCRIPTION: &str = "response_description";
 }
 
+/// The version of what does not say one; go-micro's default.
+pub(crate) const LATEST: &str = "latest";
+
 /// A version of a service, and the nodes that run it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -120,7 +123,26 @@ pub struct Event {
     pub service: Service,
 }
 
+// ===== impl Service =====
+
 impl Service {
+    /// Its version, which is `latest` if it has none.
+    pub(crate) fn version_or_latest(&self) -> &str {
+        if self.version.is_empty() {
+            LATEST
+        } else {
+            &self.version
+        }
+    }
+
+    /// The same with its version said.
+    pub(crate) fn versioned(&self) -> Service {
+        Service {
+            version: self.version_or_latest().to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// That it can be registered: it has a name and nodes, and each of these an id and an address.
     pub(crate) fn check(&self) -> Result<(), Error> {
         if self.name.is_empty() {

@@ -16,6 +16,7 @@ use super::node::{Owner, Slot};
 use super::nodes::CallInfo;
 use super::pick::{Kind, NoNode, Numbers, Picked};
 use super::snapshot::{Been, Snapshot};
+use super::split::Split;
 use super::strategy::Strategy;
 use super::table::Connections;
 use crate::deadline::Deadline;
@@ -28,13 +29,21 @@ pub(crate) use again::News;
 pub(crate) struct Balancer<C> {
     core: Arc<Core<C>>,
     choice: Choice,
-    /// Picks among the nodes of the client's own zone, which are asked first.
-    local: Option<Arc<Balancer<C>>>,
+    /// What is asked first.
+    parts: Option<Parts<C>>,
     strategy: Arc<dyn Strategy>,
     snapshot: ArcSwap<Snapshot<C>>,
     turn: AtomicUsize,
     /// Somebody picks from it: its nodes are worth a connection ahead of their first call.
     used: AtomicBool,
+}
+
+/// Balancers among parts of the nodes.
+pub(super) enum Parts<C> {
+    /// Versions that share the calls.
+    Split(Split<C>),
+    /// The nodes of the client's own zone.
+    Zone(Arc<Balancer<C>>),
 }
 
 // ===== impl Balancer =====
@@ -53,22 +62,18 @@ impl<C: Connections> Balancer<C> {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
-        if let Some(local) = &self.local
-            && local.snapshot.load().takes_call()
-            && let Ok(picked) = local.pick(call)
+        let now = call.now.unwrap_or_else(Instant::now);
+        let nanos = self.core.clock.nanos_at(now);
+        if let Some(parts) = &self.parts
+            && let Some(picked) = self.pick_part(parts, call, now, nanos)
         {
             return Ok(picked);
         }
-        let now = call.now.unwrap_or_else(Instant::now);
-        let nanos = self.core.clock.nanos_at(now);
         let snapshot = self.snapshot.load();
-        let millis = nanos / 1_000_000;
-        if snapshot.probe_due(millis) {
-            let probe = snapshot.claim_probe(call.tried, millis);
-            self.core.health_changed();
-            if let Some(slot) = probe {
-                return Ok(Picked::new(Arc::clone(slot), now, Kind::Probe));
-            }
+        if snapshot.probe_due(nanos)
+            && let Some(picked) = self.probe(&snapshot, call, now, nanos)
+        {
+            return Ok(picked);
         }
         let slot = self.choose(&snapshot, call, nanos)?;
         let (state, kind) = (slot.state(), slot.kind());
@@ -77,22 +82,68 @@ impl<C: Connections> Balancer<C> {
             // Once more among those that are left. Should they be mute too, the next calls find out.
             let snapshot = self.snapshot.load();
             let slot = self.choose(&snapshot, call, nanos)?;
-            return Ok(Picked::new(Arc::clone(slot), now, slot.kind()));
+            let kind = slot.kind();
+            return Ok(Picked::begin(Arc::clone(slot), now, nanos, kind));
         }
-        Ok(Picked::new(Arc::clone(slot), now, kind))
+        Ok(Picked::begin(Arc::clone(slot), now, nanos, kind))
     }
 
+    /// A node of the parts that are asked first.
+    fn pick_part(
+        &self,
+        parts: &Parts<C>,
+        call: &CallInfo<'_>,
+        now: Instant,
+        nanos: u64,
+    ) -> Option<Picked<C>> {
+        match parts {
+            Parts::Zone(local) => local.pick_if_well(call),
+            Parts::Split(split) => {
+                // Of all versions: one of which no node is well gets no calls, and would never be well again.
+                let snapshot = self.snapshot.load();
+                let probe = snapshot.probe_due(nanos);
+                let probe = probe.then(|| self.probe(&snapshot, call, now, nanos));
+                probe.flatten().or_else(|| split.pick(call))
+            }
+        }
+    }
+
+    /// A node whose probe is due, if this call takes it up.
+    #[cold]
+    fn probe(
+        &self,
+        snapshot: &Snapshot<C>,
+        call: &CallInfo<'_>,
+        now: Instant,
+        nanos: u64,
+    ) -> Option<Picked<C>> {
+        let probe = snapshot.claim_probe(call.tried, nanos / 1_000_000);
+        self.core.health_changed();
+        probe.map(|slot| Picked::begin(Arc::clone(slot), now, nanos, Kind::Probe))
+    }
+
+    /// A node, if its nodes are well enough for this call.
+    pub(super) fn pick_if_well(&self, call: &CallInfo<'_>) -> Option<Picked<C>> {
+        let takes = self.snapshot.load().takes_call();
+        takes.then(|| self.pick(call).ok()).flatten()
+    }
+
+    #[inline]
     fn choose<'a>(
         &self,
         snapshot: &'a Snapshot<C>,
         call: &CallInfo<'_>,
         now: u64,
     ) -> Result<&'a Arc<Slot<C>>, NoNode> {
+        let been: Been;
         let been = match call.tried {
-            Some(tried) if tried.len() > 0 => snapshot.been(tried),
-            _ => Been::default(),
+            Some(tried) if tried.len() > 0 => {
+                been = snapshot.been(tried);
+                been.places()
+            }
+            _ => &[],
         };
-        let nodes = snapshot.nodes(&been, &self.turn, now);
+        let nodes = snapshot.nodes(been, &self.turn, now);
         let offered = !nodes.is_empty();
         let picked = offered
             .then(|| self.strategy.pick(&nodes, call))
@@ -142,14 +193,14 @@ impl<C: Connections> Balancer<C> {
     pub(super) fn new(
         core: Arc<Core<C>>,
         choice: Choice,
-        local: Option<Arc<Balancer<C>>>,
+        parts: Option<Parts<C>>,
         strategy: Arc<dyn Strategy>,
         snapshot: Snapshot<C>,
     ) -> Balancer<C> {
         Balancer {
             core,
             choice,
-            local,
+            parts,
             strategy,
             snapshot: ArcSwap::from_pointee(snapshot),
             turn: AtomicUsize::new(fastrand::usize(..)),
@@ -187,6 +238,7 @@ impl<C: Connections> Balancer<C> {
         &self.core.name
     }
 
+    #[cold]
     fn no_node(
         &self,
         snapshot: &Snapshot<C>,

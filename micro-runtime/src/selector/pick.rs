@@ -108,9 +108,9 @@ impl Failure {
 // ===== impl Picked =====
 
 impl<C> Picked<C> {
-    pub(super) fn new(slot: Arc<Slot<C>>, started: Instant, kind: Kind) -> Picked<C> {
-        let state = slot.state();
-        state.load.begin(state.clock().nanos_at(started));
+    /// A call begins now: `started`, which is `nanos` on the selector's clock.
+    pub(super) fn begin(slot: Arc<Slot<C>>, started: Instant, nanos: u64, kind: Kind) -> Picked<C> {
+        slot.state().load.begin(nanos);
         Picked {
             slot,
             started,
@@ -118,6 +118,12 @@ impl<C> Picked<C> {
             stream: false,
             reported: false,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn new(slot: Arc<Slot<C>>, started: Instant, kind: Kind) -> Picked<C> {
+        let nanos = slot.state().clock().nanos_at(started);
+        Picked::begin(slot, started, nanos, kind)
     }
 
     /// The node, with what the client keeps there.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::balancer::Balancer;
 use super::choice::Choice;
@@ -11,6 +11,7 @@ use super::core::Core;
 use super::filter::Filter;
 use super::node::{Clock, Slot};
 use super::strategy::Strategy;
+use crate::lock::lock;
 use crate::registry::DynRegistry;
 use crate::registry::cache::Cache;
 
@@ -193,8 +194,7 @@ impl<C: Connections> Selector<C> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Tables<C>> {
-        // Sections only read and insert: after a panic the tables are still whole.
-        self.0.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.tables)
     }
 }
 

@@ -20,7 +20,7 @@ mod streams;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,6 +30,7 @@ use crate::error::Error;
 use crate::exchange::{Exchange, Serve, Slot, Verb, Work};
 use crate::interceptor::{Chain, DynInterceptor, Interceptor};
 use crate::json;
+use crate::lock::lock;
 use crate::protocol::grpc::{self, ContentType, Dialect, Unsupported};
 use crate::registry::Endpoint;
 use crate::status::Status;
@@ -190,8 +191,7 @@ impl Server {
     /// # Errors
     /// A service of the same full name is there already.
     pub fn add(&self, routes: Routes) -> Result<(), Error> {
-        let adding = self.0.adding.lock();
-        let _adding = adding.unwrap_or_else(PoisonError::into_inner);
+        let _adding = lock(&self.0.adding);
         let mut router = Router::clone(&self.0.router.load());
         let (service, routes) = routes.into_parts();
         router.add(service, routes)?;

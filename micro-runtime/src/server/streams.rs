@@ -1,6 +1,6 @@
 //! The streams that a handler gets: requests in, responses out.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use crate::codec::frame::{PREFIX, seal};
 use crate::codec::{Codec, Encoding};
 use crate::context::Context;
 use crate::exchange::{Broken, Incoming};
+use crate::lock::lock;
 use crate::metadata::Metadata;
 use crate::method::Method;
 use crate::protocol::grpc::{ContentType, MessageReader, status_of};
@@ -85,11 +86,6 @@ impl Wake for Wakers {
         let wakers = std::mem::take(&mut *lock(&self.0));
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
-}
-
-/// A panic while such a lock was held left nothing half done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // ===== impl SharedReply =====

@@ -8,9 +8,20 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::settings::LogLevel;
 
-/// Crates below us whose events are about single frames: they would bury everything else, so they are held
-/// to warnings unless everything is asked for.
-const NOISY: [&str; 5] = ["h2", "hyper", "mio", "tokio", "rustls"];
+/// Crates below us whose events are about single frames and connections: they would bury everything else, and what
+/// matters of it is told by us. So they are held to warnings unless everything is asked for.
+const NOISY: [&str; 8] = [
+    "async_nats",
+    "h2",
+    "hickory",
+    "hyper",
+    "mio",
+    "rustls",
+    "tokio",
+    // It warns of each attempt to connect, which are many.
+    ZOOKEEPER,
+];
+const ZOOKEEPER: &str = "zookeeper_client";
 
 /// Writes events of `level` and above to stderr, one a line, from now on and for the whole process, unless
 /// the program has set a subscriber already: then that one stays. Says whether it did.
@@ -36,7 +47,11 @@ where
     let mut filter = Targets::new().with_default(level);
     if level != Level::TRACE {
         for target in NOISY {
-            filter = filter.with_target(target, level.min(Level::WARN));
+            let most = match target {
+                ZOOKEEPER => Level::ERROR,
+                _ => Level::WARN,
+            };
+            filter = filter.with_target(target, level.min(most));
         }
     }
     let layer = tracing_subscriber::fmt::layer()
@@ -120,6 +135,9 @@ mod tests {
             tracing::trace!("t");
             tracing::debug!(target: "h2::codec", "frame");
             tracing::warn!(target: "h2", "odd");
+            tracing::info!(target: "async_nats::connector", "connected");
+            tracing::debug!(target: "hickory_net::udp", "packet");
+            tracing::warn!(target: "zookeeper_client::session", "attempt");
         };
         for (level, expected) in [
             (LogLevel::Fatal, "ERROR e"),
@@ -129,7 +147,7 @@ mod tests {
             (LogLevel::Debug, "ERROR e|WARN w|INFO i|DEBUG d|WARN odd"),
             (
                 LogLevel::Trace,
-                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd",
+                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd|INFO connected|DEBUG packet|WARN attempt",
             ),
         ] {
             assert_eq!(written(level, speak).join("|"), expected, "{level:?}");

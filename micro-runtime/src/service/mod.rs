@@ -14,12 +14,13 @@ mod signals;
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::client::{Client, Dial};
 use crate::error::Error;
 use crate::exchange::{BoxFuture, Broken, Connection, Why};
+use crate::lock::lock;
 use crate::registry::AnyRegistry;
 use crate::registry::cache::Cache;
 use crate::selector::{P2c, Random, RoundRobin, Weighted};
@@ -193,8 +194,7 @@ impl Dial for Network {
 
 impl Inner {
     fn take_listener(&self) -> Option<TcpListener> {
-        let listener = self.listener.lock();
-        listener.unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.listener).take()
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! A pick is timed in batches that are held until the batch is over: what is timed is the pick alone. Ours leaves
 //! a guard that counts the call as under way and is told its outcome; tower's is `poll_ready` and `call` of
-//! `Balance` over `PeakEwma`, whose future does the same. Both read the clock once in a pick.
+//! `Balance` over `PeakEwma`, whose future does the same, and which reads the clock in each pick. Ours is given the
+//! time, as a client's call gives it, which reads the clock once when it begins, whatever is picked; the row with
+//! the clock reads it in the pick, too.
 
 mod ours;
 mod theirs;
@@ -90,6 +92,10 @@ fn picks(options: &Options, nodes: usize) -> Result<f64> {
         ("tower p2c", Box::new(Theirs::new(nodes)?)),
         (OURS, Box::new(Ours::new("p2c", nodes, 0)?)),
         (
+            "p2c and clock",
+            Box::new(Ours::new("p2c", nodes, 0)?.with_clock()),
+        ),
+        (
             "p2c, 10 % aside",
             Box::new(Ours::new("p2c", nodes, nodes / 10)?),
         ),
@@ -164,10 +170,10 @@ fn updates(rounds: usize) -> Result<Duration> {
 }
 
 /// Times a batch.
-fn timed<T>(held: &mut Vec<T>, pick: impl Fn() -> Option<T>) -> (Duration, u64) {
+fn timed<T>(held: &mut Vec<T>, pick: impl Fn(Instant) -> Option<T>) -> (Duration, u64) {
     let start = Instant::now();
     for _ in 0..BATCH {
-        held.extend(pick());
+        held.extend(pick(start));
     }
     let took = start.elapsed();
     let failed = BATCH - held.len();

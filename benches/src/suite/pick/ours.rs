@@ -16,6 +16,8 @@ use crate::Result;
 pub(super) struct Ours {
     picker: Picker,
     held: Vec<Pick>,
+    /// Each pick reads the clock itself.
+    clock: bool,
 }
 
 /// How long an update took.
@@ -73,15 +75,30 @@ impl Ours {
         Ok(Ours {
             picker,
             held: Vec::with_capacity(BATCH),
+            clock: false,
         })
+    }
+
+    pub(super) fn with_clock(self) -> Ours {
+        Ours {
+            clock: true,
+            ..self
+        }
     }
 }
 
 impl Picks for Ours {
     fn batch(&mut self) -> (Duration, u64) {
-        let Ours { picker, held } = self;
-        let call = call();
-        let timed = timed(held, || picker.pick(&call).ok());
+        let Ours {
+            picker,
+            held,
+            clock,
+        } = self;
+        let (call, clock) = (call(), *clock);
+        let timed = timed(held, |now| {
+            let call = if clock { call } else { call.at(now) };
+            picker.pick(&call).ok()
+        });
         for pick in held.drain(..) {
             // A node that comes back for its probe goes aside again.
             match pick.is_probe() {
@@ -100,6 +117,7 @@ pub(super) fn on_two_threads(nodes: usize, picks: usize) -> Result<f64> {
         let mut ours = Ours {
             picker,
             held: Vec::with_capacity(BATCH),
+            clock: false,
         };
         measure(&mut ours, picks).0
     };

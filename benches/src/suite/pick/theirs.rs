@@ -78,7 +78,7 @@ impl Picks for Theirs {
             runtime,
         } = self;
         let _in_runtime = runtime.enter();
-        let timed = timed(held, || {
+        let timed = timed(held, |_| {
             let mut balance = balance.borrow_mut();
             let mut cx = Context::from_waker(Waker::noop());
             match balance.poll_ready(&mut cx) {

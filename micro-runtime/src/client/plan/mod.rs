@@ -306,7 +306,7 @@ impl Plan {
             call = call.with_tried(&self.tried);
         }
         if let Some(now) = now {
-            call = call.at(now);
+            call = call.at(now.into_std());
         }
         self.balancer.pick(&call)
     }

@@ -3,7 +3,7 @@
 //! They share the exchange: its status is what ends both. Whoever finds the call over wakes the other.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use crate::client::receive::{Failure, Receiving};
 use crate::codec::frame::{PREFIX, seal};
 use crate::codec::{Codec, Encoding};
 use crate::exchange::{Broken, Outgoing};
+use crate::lock::lock;
 use crate::metadata::Metadata;
 use crate::selector::Picked;
 use crate::status::{Result, Status};
@@ -113,7 +114,7 @@ pub(in crate::client) fn duplex<Req: 'static, Rsp: 'static>(
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

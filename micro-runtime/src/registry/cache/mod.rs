@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{mpsc, watch};
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 
 use super::{DynRegistry, Node};
 use crate::deadline::Deadline;
+use crate::lock::lock;
 use model::Model;
 use snapshot::Snapshots;
 
@@ -302,11 +303,6 @@ impl fmt::Debug for Entry {
             .field("view", &self.view())
             .finish_non_exhaustive()
     }
-}
-
-/// A panic elsewhere leaves our data whole: every section here ends with it consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@
 mod agents;
 mod api;
 mod follow;
-mod hex;
 mod literal;
 mod nodes;
 mod slots;
@@ -34,7 +33,7 @@ use tokio::sync::{mpsc, watch as closing};
 use self::agents::Agents;
 use self::nodes::Nodes;
 use crate::error::Error;
-use crate::registry::address::Address;
+use crate::registry::common::address::Address;
 use crate::registry::{Registry, Service, Watcher};
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;

@@ -1,7 +1,7 @@
 //! The nodes that this process has registered, and the tasks that keep them so.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,9 +10,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::agents::{Agents, Held, NotWritten};
 use super::api;
-use super::tags::{self, LeftOut};
+use super::tags;
 use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
+use crate::lock::lock;
 use crate::registry::{Node, Service};
 
 /// After an agent failed. No longer than lets a node be back within 3 s of the agent.
@@ -65,7 +66,9 @@ impl Nodes {
     ) -> Result<(), Error> {
         let (tags, left_out) = tags::write(service, node);
         let body = api::registration(service, node, &tags, ttl)?;
-        let registered = self.entry(&node.id, body, ttl, || warn(service, left_out));
+        let registered = self.entry(&node.id, body, ttl, || {
+            left_out.tell(&service.name, "consul", tags::ROOM);
+        });
         let result = registered.renew(agents).await;
         let keeps = match &result {
             Ok(()) => true,
@@ -153,9 +156,8 @@ impl Nodes {
         }
     }
 
-    /// Each section leaves the map whole, and waits for nothing.
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -171,7 +173,7 @@ impl Drop for Entry {
 
 impl Registered {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Renews the node at its agent; registers it, at once, where that does not know it.
@@ -275,25 +277,5 @@ async fn keep(agents: Agents, node: Arc<Registered>) {
         }
         // Whatever takes it out again does so no more than this often.
         sleep_until(started + jittered(GAP)).await;
-    }
-}
-
-fn warn(service: &Service, left_out: LeftOut) {
-    let service = service.name.as_str();
-    match left_out {
-        LeftOut::Nothing => {}
-        // Nobody misses a comment but who reads it.
-        LeftOut::Comments => tracing::debug!(
-            service,
-            "consul's tags leave out the comments of the endpoints: with them they have more than 64 KB"
-        ),
-        LeftOut::Values => tracing::warn!(
-            service,
-            "consul's tags leave out the fields of the endpoints' messages: with them they have more than 64 KB"
-        ),
-        LeftOut::Endpoints => tracing::warn!(
-            service,
-            "consul's tags leave out the endpoints: with them they have more than 384 KB, or there are more than 4096"
-        ),
     }
 }

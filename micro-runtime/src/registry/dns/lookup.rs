@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
@@ -15,6 +15,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 use crate::error::Error;
 use crate::exchange::BoxFuture;
+use crate::lock::lock;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,8 +77,7 @@ impl Servers {
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<TokioResolver>>> {
-        // Each section reads or writes one value.
-        self.resolver.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.resolver)
     }
 
     async fn resolver(&self) -> Result<Arc<TokioResolver>, Error> {

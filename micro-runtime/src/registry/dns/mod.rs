@@ -6,15 +6,17 @@ mod resolve;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::address::Address;
-use super::{Registry, Service, Watcher, diff};
+use super::common::address::Address;
+use super::common::diff;
+use super::{Registry, Service, Watcher};
 use crate::error::{Error, ErrorKind};
+use crate::lock::lock;
 use lookup::{Lookup, Servers};
 use pattern::Pattern;
 
@@ -319,8 +321,7 @@ impl Inner {
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<String, Held>> {
-        // Each section leaves the map whole.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 

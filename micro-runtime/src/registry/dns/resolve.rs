@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::lookup::{Kind, Lookup, Records, Srv};
 use super::pattern::Pattern;
 use crate::error::Error;
-use crate::registry::join::all;
-use crate::registry::{Node, Service};
+use crate::registry::common::join::all;
+use crate::registry::{LATEST, Node, Service};
 
 /// The most nodes of one service that are taken in: what fits the largest answer DNS can give (64 KB).
 const NODES_MAX: usize = 4096;
@@ -221,7 +221,7 @@ impl Nodes {
         }
         vec![Service {
             name: self.service,
-            version: "latest".to_owned(),
+            version: LATEST.to_owned(),
             nodes: self.nodes.into_values().collect(),
             ..Service::default()
         }]

@@ -1,7 +1,7 @@
 //! [`Tokens`]: what calls show for a user and a password.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +10,7 @@ use super::endpoint::Credentials;
 use super::link::{Link, copy};
 use super::pb;
 use super::rpc::Terms;
+use crate::lock::lock;
 use crate::status::{Code, Result, Status};
 
 /// A refusal serves whoever else waits; bcrypt makes each attempt dear for the server.
@@ -104,7 +105,7 @@ impl Tokens {
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

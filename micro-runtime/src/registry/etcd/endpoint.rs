@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::Error;
 use crate::exchange::{BoxFuture, Broken, Connection};
-use crate::registry::address::Address;
+use crate::registry::common::address::Address;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
 use crate::transport::{self, ClientLimits};

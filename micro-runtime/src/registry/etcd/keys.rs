@@ -3,11 +3,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::lock::lock;
 use crate::registry::{Node, Service};
 
 /// What go-micro's keys begin with.
@@ -129,7 +130,7 @@ impl Warned {
     /// Says once that a value, as it was at this revision, cannot be read.
     pub(super) fn warn(&self, key: &Bytes, revision: i64, why: &str) {
         {
-            let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut warned = lock(&self.0);
             if warned.contains(&(key.clone(), revision)) {
                 return;
             }

@@ -1,7 +1,7 @@
 //! [`Links`]: the one connection that everything goes over, and which member is next when it is gone.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,6 +12,7 @@ use super::endpoint::Connect;
 use super::pb;
 use crate::client::{Client, ClientOptions};
 use crate::exchange::{Broken, Connection, State};
+use crate::lock::lock;
 use crate::status::{Result, Status};
 
 /// How long one member may take before the next is dialled beside it (RFC 8305 §5).
@@ -179,7 +180,7 @@ impl Links {
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

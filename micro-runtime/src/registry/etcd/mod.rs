@@ -27,9 +27,8 @@ mod tests;
 mod view;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -40,8 +39,10 @@ use self::lease::{Command, Done, Keeper};
 use self::list::Read;
 use self::rpc::Core;
 use self::watch::Watch;
+use super::common::group;
 use super::{Registry, Service, Watcher};
 use crate::error::Error;
+use crate::lock::lock;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
 
@@ -78,9 +79,6 @@ const BACKOFF_MAX: Duration = Duration::from_millis(800);
 
 /// Events that a watcher may leave unread. Then the watch waits, and etcd with it.
 const WATCH_BUFFER: usize = 1024;
-
-/// What registers without a version has this one (go-micro's default).
-const DEFAULT_VERSION: &str = "latest";
 
 /// Services in a cluster of etcd 3, seen by go-micro's `etcd` registry and seeing it.
 ///
@@ -240,25 +238,17 @@ impl Etcd {
             Some(name) => core.error(format_args!("look up {name:?}"), &status),
             None => core.error("list the services", &status),
         })?;
-        let mut versions: BTreeMap<(String, String), Service> = BTreeMap::new();
+        let mut services = Vec::with_capacity(listed.kvs.len());
         for kv in listed.kvs {
             match keys::decode(&kv.value) {
-                Ok(service) => {
-                    if name.is_some_and(|name| name != service.name) {
-                        continue;
-                    }
-                    let of = (service.name.clone(), service.version.clone());
-                    match versions.get_mut(&of) {
-                        Some(version) => version.nodes.extend(service.nodes),
-                        None => {
-                            versions.insert(of, service);
-                        }
-                    }
+                Ok(service) if name.is_none_or(|name| name == service.name) => {
+                    services.push(service);
                 }
+                Ok(_) => {}
                 Err(why) => core.warned.warn(&kv.key, kv.mod_revision, &why),
             }
         }
-        Ok(versions.into_values().collect())
+        Ok(group::versions(services))
     }
 }
 
@@ -273,10 +263,7 @@ impl Registry for Etcd {
     async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
         service.check()?;
         let running = self.running()?;
-        let mut service = service.clone();
-        if service.version.is_empty() {
-            DEFAULT_VERSION.clone_into(&mut service.version);
-        }
+        let service = service.versioned();
         let mut outcomes = Vec::with_capacity(service.nodes.len());
         for node in &service.nodes {
             let value = keys::encode(&service, node)?;
@@ -360,7 +347,7 @@ impl Running {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
     }

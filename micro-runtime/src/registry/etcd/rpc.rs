@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -18,6 +18,7 @@ use crate::client::{Call, Unary};
 use crate::context::Context;
 use crate::error::Error;
 use crate::exchange::BoxFuture;
+use crate::lock::lock;
 use crate::status::{Code, Result, Status};
 
 /// How long one member may take over an answer before another is asked.
@@ -156,7 +157,7 @@ impl Core {
     }
 
     fn keepers(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Command>>> {
-        self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.keepers)
     }
 
     /// What of a lease is left, in seconds: 0 if there is none.

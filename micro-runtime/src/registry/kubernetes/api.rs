@@ -1,7 +1,7 @@
 //! [`Api`]: the three requests that are made of the API server.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::pods::{List, Pod, Status};
 use crate::error::Error;
+use crate::lock::lock;
 use crate::transport::http1::{Client, Failure, Origin, Request, Streaming};
 
 /// The longest that a plain request may take, a list with all of its pages: less than the 5 s that a look-up
@@ -263,8 +264,7 @@ impl Api {
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Held>> {
-        // Each section reads or writes one value.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 
     /// The path of the pods of our namespace.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::address::Address;
+use super::common::address::Address;
 use super::{Registry, Service, Watcher};
 use crate::error::Error;
 use crate::transport::ClientTls;

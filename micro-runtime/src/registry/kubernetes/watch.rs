@@ -13,7 +13,7 @@ use super::api::{Api, NoWatch};
 use super::pods::{Line, Pod, Status, selector};
 use crate::backoff::Backoff;
 use crate::error::Error;
-use crate::registry::diff::{self, by_key};
+use crate::registry::common::diff::{self, by_key};
 use crate::registry::{Action, Event, Service};
 use crate::transport::http1::Streaming;
 

@@ -14,10 +14,11 @@ use super::lookup::{GIVE_UP, Lookup, Reply, Step, Subject};
 use super::name::{Name, NameError};
 use super::records::{Instance, query};
 use super::responder::{Registered, Registration, Responder, list_name};
-use super::txt::{MAX_JSON, Text, version_or_latest};
+use super::txt::{MAX_JSON, Text};
 use super::watch::Watches;
 use super::wire::Message;
 use crate::error::Error;
+use crate::registry::common::group;
 use crate::registry::{Action, Event, Node, Service};
 
 /// A node whose address and text have been found to be in order.
@@ -122,7 +123,7 @@ impl Engine {
         };
         Ok(Registration {
             service: Service {
-                version: version_or_latest(&service.version).to_owned(),
+                version: service.version_or_latest().to_owned(),
                 endpoints: service.endpoints.clone(),
                 nodes: vec![node],
                 name: service.name.clone(),
@@ -362,11 +363,12 @@ impl Engine {
         };
         let service = Service {
             name: text.service,
-            version: version_or_latest(&text.version).to_owned(),
+            version: text.version,
             endpoints: text.endpoints.unwrap_or_default(),
             nodes: vec![node],
             ..Service::default()
-        };
+        }
+        .versioned();
         wanted.then_some((service_name, service))
     }
 
@@ -459,7 +461,7 @@ impl Engine {
         let found = match subject {
             Subject::Service(name) => {
                 let ours = self.responder.services().filter(|ours| ours.name == *name);
-                merge(ours.cloned().chain(self.cache.services(name)))
+                group::versions(ours.cloned().chain(self.cache.services(name)))
             }
             Subject::List => {
                 let ours = self.responder.services().map(|ours| ours.name.clone());
@@ -485,24 +487,6 @@ impl Engine {
         self.cache.bury(now, name, ours);
         self.watches.tell(Action::Delete, service);
     }
-}
-
-/// Puts nodes together by version; the endpoints of a version are those of its first node, as in go-micro.
-fn merge(nodes: impl Iterator<Item = Service>) -> Vec<Service> {
-    let mut versions: BTreeMap<String, Service> = BTreeMap::new();
-    for mut service in nodes {
-        match versions.get_mut(&service.version) {
-            Some(version) => version.nodes.append(&mut service.nodes),
-            None => {
-                versions.insert(service.version.clone(), service);
-            }
-        }
-    }
-    let mut versions: Vec<Service> = versions.into_values().collect();
-    for version in &mut versions {
-        version.nodes.sort_by(|a, b| a.id.cmp(&b.id));
-    }
-    versions
 }
 
 /// The error for a service that cannot have a DNS name.

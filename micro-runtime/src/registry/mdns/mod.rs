@@ -30,11 +30,10 @@ mod wire;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, warn};
 
 use self::engine::{Engine, Prepared};
 use self::interfaces::Selection;
@@ -42,8 +41,10 @@ use self::lookup::Subject;
 use self::name::Name;
 use self::sockets::Sockets;
 use self::task::{Command, Task};
-use self::txt::{LeftOut, Text};
+use self::txt::Text;
+use super::common::fit::LeftOut;
 use crate::error::Error;
+use crate::lock::lock;
 use crate::registry::{Node, Registry, Service, Watcher};
 
 /// go-micro's domain.
@@ -171,7 +172,7 @@ impl Mdns {
 
     /// The way to the task, which is started if there is none, or none any more.
     fn task(&self) -> Result<mpsc::Sender<Command>, Error> {
-        let mut task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut task = lock(&self.0.task);
         if let Some(running) = task.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(running.clone());
         }
@@ -273,22 +274,7 @@ fn prepare(service: &Service) -> Result<Vec<Prepared>, Error> {
             text,
         });
     }
-    match left_out {
-        LeftOut::Nothing => {}
-        // Nobody misses a comment but who reads it, and every longer service has some.
-        LeftOut::Comments => debug!(
-            service = service.name,
-            "mdns leaves out the comments of the endpoints: with them the record has more than 8 KB"
-        ),
-        LeftOut::Values => warn!(
-            service = service.name,
-            "mdns leaves out the fields of the endpoints' messages: with them the record has more than 8 KB"
-        ),
-        LeftOut::Endpoints => warn!(
-            service = service.name,
-            "mdns leaves out the endpoints: with them the record has more than 60 KB"
-        ),
-    }
+    left_out.tell(&service.name, "mdns", txt::ROOM);
     Ok(nodes)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::registry::diff::{self, by_key};
+use crate::registry::common::diff::{self, by_key};
 use crate::registry::{Event, Node, Service};
 
 /// The most services of which answers are kept; beyond it the one goes that was asked for longest ago. More

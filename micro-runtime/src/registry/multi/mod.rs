@@ -15,19 +15,20 @@ mod watch;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::diff::by_key;
-use super::join::all;
+use super::common::diff::by_key;
+use super::common::join::all;
 use super::{AnyRegistry, Event, Registry, Service, Watcher};
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::BoxFuture;
+use crate::lock::lock;
 use known::{Known, union};
 
 /// How long the others are waited for once a registry has named a node: time for one that is near, and little
@@ -512,11 +513,6 @@ fn bounded<'a, T: 'a>(
             )))
         })
     })
-}
-
-/// A panic elsewhere leaves our data whole: every section ends with it consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

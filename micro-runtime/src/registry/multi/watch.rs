@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{Answer, Asked, Inner, ask, together};
 use crate::error::{Error, ErrorKind};
-use crate::registry::diff::{self, by_key};
+use crate::registry::common::diff::{self, by_key};
 use crate::registry::{Action, AnyRegistry, Event, Registry, Service, Watcher};
 
 /// Events that a watcher may leave unread; beyond it the registries' own watches wait, by their own rules.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::registry::address::Address;
+use crate::registry::common::address::Address;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
 

@@ -11,25 +11,27 @@
 
 mod ask;
 mod config;
+mod connect;
 mod own;
 mod task;
 mod view;
 mod wire;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::config::Config;
 use self::task::{Command, Shared};
 use self::wire::Query;
-use crate::error::{Error, ErrorKind};
-use crate::registry::{Action, Registry, Service, Watcher, group};
+use crate::error::Error;
+use crate::registry::common::group;
+use crate::registry::common::task::Task;
+use crate::registry::{Action, Registry, Service, Watcher};
 
 /// Commands that wait for the task; further ones wait for room.
 const COMMANDS: usize = 64;
@@ -78,19 +80,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Nats(Arc<Handle>);
-
-struct Handle {
-    /// What was wrong with the addresses is told by every call.
-    config: Result<Config, (ErrorKind, String)>,
-    /// A std mutex: it is held for a look at the task, or to start it.
-    running: Mutex<Option<Running>>,
-}
-
-struct Running {
-    link: Link,
-    task: AbortHandle,
-}
+pub struct Nats(Arc<Task<Config, Link>>);
 
 /// The way to the task.
 #[derive(Clone)]
@@ -108,7 +98,7 @@ impl Nats {
     #[must_use]
     pub fn new<A: AsRef<str>>(addresses: impl IntoIterator<Item = A>) -> Nats {
         let addresses: Vec<A> = addresses.into_iter().collect();
-        Nats::with(Config::new(&addresses).map_err(|error| (error.kind(), error.to_string())))
+        Nats(Arc::new(Task::new(Config::new(&addresses))))
     }
 
     /// The same, with the error now.
@@ -118,7 +108,7 @@ impl Nats {
     /// An address is malformed, has an unknown scheme, or asks for TLS in a build without it.
     pub fn try_new<A: AsRef<str>>(addresses: impl IntoIterator<Item = A>) -> Result<Nats, Error> {
         let addresses: Vec<A> = addresses.into_iter().collect();
-        Ok(Nats::with(Ok(Config::new(&addresses)?)))
+        Ok(Nats(Arc::new(Task::new(Ok(Config::new(&addresses)?)))))
     }
 
     /// The user and password to connect with; instead of an address's.
@@ -193,58 +183,27 @@ impl Nats {
     }
 
     fn set(self, change: impl FnOnce(&mut Config) -> Result<(), Error>) -> Nats {
-        Nats::with(self.0.config.clone().and_then(|mut config| {
-            change(&mut config).map_err(|error| (error.kind(), error.to_string()))?;
-            Ok(config)
-        }))
-    }
-
-    fn with(config: Result<Config, (ErrorKind, String)>) -> Nats {
-        Nats(Arc::new(Handle {
-            config,
-            running: Mutex::new(None),
-        }))
+        Nats(Arc::new(self.0.with(change)))
     }
 
     /// The way to the task, which is started if there is none, or none any more.
     fn link(&self) -> Result<Link, Error> {
-        let config = match &self.0.config {
-            Ok(config) => config,
-            Err((kind, why)) => return Err(Error::new(*kind, why)),
-        };
-        let mut running = self
-            .0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = running
-            .as_ref()
-            .filter(|running| !running.task.is_finished())
-        {
-            return Ok(running.link.clone());
-        }
-        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
-            Error::registry("the nats registry must be used within a tokio runtime")
-                .with_source(error)
-        })?;
-        // What was registered before, in a runtime that has ended, is still to be answered for.
-        let shared = match running.take() {
-            Some(before) => before.link.shared,
-            None => Arc::new(Shared::new(config.clone())),
-        };
-        let (sender, clients) = watch::channel(None);
-        let (commands, receiver) = mpsc::channel(COMMANDS);
-        let task = runtime.spawn(task::run(Arc::clone(&shared), receiver, sender));
-        let link = Link {
-            shared,
-            commands,
-            clients,
-        };
-        *running = Some(Running {
-            link: link.clone(),
-            task: task.abort_handle(),
-        });
-        Ok(link)
+        self.0.link("nats", |config, before, runtime| {
+            // What was registered before is still to be answered for.
+            let shared = match before {
+                Some(before) => before.shared,
+                None => Arc::new(Shared::new(config.clone())),
+            };
+            let (sender, clients) = watch::channel(None);
+            let (commands, receiver) = mpsc::channel(COMMANDS);
+            let task = runtime.spawn(task::run(Arc::clone(&shared), receiver, sender));
+            let link = Link {
+                shared,
+                commands,
+                clients,
+            };
+            (link, task.abort_handle())
+        })
     }
 
     /// Asks, and again if the connection is lost meanwhile.
@@ -299,18 +258,6 @@ impl Nats {
     }
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
-        let running = self
-            .running
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = running {
-            running.task.abort();
-        }
-    }
-}
-
 // ===== impl Link =====
 
 impl Link {
@@ -341,7 +288,8 @@ impl Registry for Nats {
 
     async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
         let link = self.link()?;
-        let service = checked(service)?;
+        service.check()?;
+        let service = service.versioned();
         let ttl = (!ttl.is_zero()).then_some(ttl);
         let size = wire::write_event(Action::Create, &service, ttl, None).len();
         if size > wire::MESSAGE_MAX {
@@ -359,7 +307,7 @@ impl Registry for Nats {
 
     async fn deregister(&self, service: &Service) -> Result<(), Error> {
         let link = self.link()?;
-        let service = versioned(service);
+        let service = service.versioned();
         link.shared.own(|own| own.deregister(&service));
         link.shared.own_changed();
         self.tell(&link, Action::Delete, &service, None).await
@@ -397,22 +345,6 @@ impl Registry for Nats {
 
 impl fmt::Debug for Nats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Nats").field(&self.0.config).finish()
+        f.debug_tuple("Nats").field(&self.0).finish()
     }
-}
-
-/// A service that can be registered.
-fn checked(service: &Service) -> Result<Service, Error> {
-    let service = versioned(service);
-    service.check()?;
-    Ok(service)
-}
-
-/// The service with its version, which is `latest` if it has none.
-fn versioned(service: &Service) -> Service {
-    let mut service = service.clone();
-    if service.version.is_empty() {
-        "latest".clone_into(&mut service.version);
-    }
-    service
 }

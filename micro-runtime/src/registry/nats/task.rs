@@ -1,43 +1,36 @@
 //! The task that has the connection: it answers questions, listens for watches, and connects again.
-//!
-//! The library's own reconnecting goes on for ever once begun, even when nobody has the client any more. So a
-//! client of its serves for one connection; when that is lost, another client is made here.
 
 use std::collections::BTreeSet;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event as Change, Message, Subscriber};
+use async_nats::{Client, Event as Change, Message, Subscriber};
 use futures_core::Stream;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
 use super::ask::{self, shown};
-use super::config::{Config, Login};
+use super::config::Config;
+use super::connect::connect;
 use super::own::Own;
 use super::view::View;
 use super::wire::{self, Query, Said};
 use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::exchange::BoxFuture;
+use crate::lock::lock;
 use crate::registry::{Action, Event};
-
-/// How long one attempt to connect to a server may take.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// The pauses between attempts: a server that is back is found within a second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 
 /// A connection that lives that long was a good one.
 const WELL: Duration = Duration::from_secs(5);
-
-/// A connection that answers no ping for twice as long is lost.
-const PING: Duration = Duration::from_secs(5);
 
 /// How long sending may wait in this task, which has others to look after.
 const SEND: Duration = Duration::from_secs(1);
@@ -47,10 +40,6 @@ const RECONCILE: Duration = Duration::from_secs(30);
 
 /// When a question was not carried, the next one comes after this.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
-
-/// The most messages that wait for us on one subject, and that wait to be sent.
-const RECEIVE_MAX: usize = 8192;
-const SEND_MAX: usize = 256;
 
 /// What the registry's handles and its task share.
 pub(super) struct Shared {
@@ -129,7 +118,7 @@ impl Shared {
         }
     }
 
-    fn fails(&self, why: Option<String>) {
+    pub(super) fn fails(&self, why: Option<String>) {
         *lock(&self.failure) = why;
     }
 }
@@ -207,80 +196,6 @@ pub(super) async fn run(
         if task.wait_for(sleep(backoff.next())).await.is_none() {
             return;
         }
-    }
-}
-
-/// Tries until there is a connection.
-async fn connect(shared: &Shared, backoff: &mut Backoff) -> (Client, mpsc::Receiver<Change>) {
-    let mut told = false;
-    loop {
-        let why = match attempt(shared).await {
-            Ok(connected) => return connected,
-            Err(why) => why,
-        };
-        if !std::mem::replace(&mut told, true) {
-            warn!(servers = ?shared.config.servers, why, "NATS cannot be reached, it is tried on");
-        }
-        shared.fails(Some(why));
-        sleep(backoff.next()).await;
-    }
-}
-
-async fn attempt(shared: &Shared) -> Result<(Client, mpsc::Receiver<Change>), String> {
-    let config = &shared.config;
-    let (sender, changes) = mpsc::channel(16);
-    let mut options = ConnectOptions::new()
-        .connection_timeout(CONNECT)
-        .ping_interval(PING)
-        .client_capacity(SEND_MAX)
-        .subscription_capacity(RECEIVE_MAX)
-        // Each server once: the first pass of the library's, and its last.
-        .max_reconnects(config.servers.len())
-        .event_callback(move |change| {
-            // Those that count come first; if none can be taken, the one before says enough.
-            let _ = sender.try_send(change);
-            async {}
-        });
-    options = match &config.login {
-        Login::None => options,
-        Login::User(user, password) => options.user_and_password(user.clone(), password.clone()),
-        Login::Token(token) => options.token(token.clone()),
-    };
-    #[cfg(feature = "tls")]
-    {
-        // Without TLS in the address too, since the server may ask for it.
-        let tls = config.tls.clone().unwrap_or_default();
-        let made = tokio::task::spawn_blocking(move || tls.config(&[])).await;
-        match made {
-            Ok(Ok(made)) => options = options.tls_client_config(made.as_ref().clone()),
-            Ok(Err(error)) if config.tls.is_some() => return Err(error.to_string()),
-            // A machine without roots does well without TLS.
-            Ok(Err(_)) | Err(_) => {}
-        }
-    }
-    let servers = config.servers.clone();
-    // In a task of its own: without TLS in the build, the library panics when the server asks for it.
-    let mut connecting = tokio::spawn(options.connect(servers));
-    let limit = CONNECT * u32::try_from(config.servers.len()).unwrap_or(u32::MAX);
-    let abort = Aborted(connecting.abort_handle());
-    let connected = timeout(limit, &mut connecting).await;
-    drop(abort);
-    match connected {
-        Ok(Ok(Ok(client))) => Ok((client, changes)),
-        Ok(Ok(Err(error))) => Err(shown(error)),
-        Ok(Err(_)) => {
-            Err("the server asks for TLS, which this build or this machine has not".to_owned())
-        }
-        Err(_) => Err(format!("no connection within {limit:?}")),
-    }
-}
-
-/// A task that ends with its maker.
-struct Aborted(tokio::task::AbortHandle);
-
-impl Drop for Aborted {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -595,9 +510,4 @@ async fn at(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => pending().await,
     }
-}
-
-/// Every section leaves what it guards whole, so that a panic in another cannot have broken it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

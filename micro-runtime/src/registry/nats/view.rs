@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::wire::{Query, Said};
 use crate::error::Error;
-use crate::registry::{Action, Event, Node, Service, group};
+use crate::registry::common::group;
+use crate::registry::{Action, Event, Node, Service};
 
 /// Events that a watcher may leave unread before its watch is ended.
 pub(super) const BACKLOG: usize = 1024;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use zookeeper_client::{Acl, AuthId, Permission};
 
 use crate::error::{Error, ErrorKind};
-use crate::registry::address::Address;
+use crate::registry::common::address::Address;
 
 /// ZooKeeper's port.
 const PORT: u16 = 2181;

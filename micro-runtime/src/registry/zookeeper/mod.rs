@@ -16,16 +16,16 @@ mod session;
 mod watch;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch as watched};
-use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use self::config::Config;
 use self::session::{Failed, Link, Shared};
 use crate::error::Error;
+use crate::registry::common::task::Task;
 use crate::registry::{Registry, Service, Watcher};
 
 /// Services in [ZooKeeper](https://zookeeper.apache.org), in the layout of go-micro's plugin:
@@ -67,19 +67,7 @@ use crate::registry::{Registry, Service, Watcher};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct ZooKeeper(Arc<Handle>);
-
-struct Handle {
-    /// What was wrong with the addresses is told by every call.
-    config: Result<Config, (crate::ErrorKind, String)>,
-    /// A std mutex: it is held for a look at the task, or to start it.
-    running: Mutex<Option<Running>>,
-}
-
-struct Running {
-    link: Link,
-    task: AbortHandle,
-}
+pub struct ZooKeeper(Arc<Task<Config, Link>>);
 
 // ===== impl ZooKeeper =====
 
@@ -89,7 +77,7 @@ impl ZooKeeper {
     #[must_use]
     pub fn new<A: AsRef<str>>(addresses: impl IntoIterator<Item = A>) -> ZooKeeper {
         let addresses: Vec<A> = addresses.into_iter().collect();
-        ZooKeeper::with(Config::new(&addresses).map_err(|error| (error.kind(), error.to_string())))
+        ZooKeeper(Arc::new(Task::new(Config::new(&addresses))))
     }
 
     /// The same, with the error now.
@@ -101,7 +89,7 @@ impl ZooKeeper {
         addresses: impl IntoIterator<Item = A>,
     ) -> Result<ZooKeeper, Error> {
         let addresses: Vec<A> = addresses.into_iter().collect();
-        Ok(ZooKeeper::with(Ok(Config::new(&addresses)?)))
+        Ok(ZooKeeper(Arc::new(Task::new(Ok(Config::new(&addresses)?)))))
     }
 
     /// The user and password of ZooKeeper's `digest` scheme; instead of an address's.
@@ -142,65 +130,21 @@ impl ZooKeeper {
     }
 
     fn set(self, change: impl FnOnce(&mut Config) -> Result<(), Error>) -> ZooKeeper {
-        ZooKeeper::with(self.0.config.clone().and_then(|mut config| {
-            change(&mut config).map_err(|error| (error.kind(), error.to_string()))?;
-            Ok(config)
-        }))
-    }
-
-    fn with(config: Result<Config, (crate::ErrorKind, String)>) -> ZooKeeper {
-        ZooKeeper(Arc::new(Handle {
-            config,
-            running: Mutex::new(None),
-        }))
+        ZooKeeper(Arc::new(self.0.with(change)))
     }
 
     /// The way to the session, whose task is started if there is none, or none any more.
     fn link(&self) -> Result<Link, Error> {
-        let config = match &self.0.config {
-            Ok(config) => config,
-            Err((kind, why)) => return Err(Error::new(*kind, why)),
-        };
-        let mut running = self
-            .0
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = running
-            .as_ref()
-            .filter(|running| !running.task.is_finished())
-        {
-            return Ok(running.link.clone());
-        }
-        let runtime = tokio::runtime::Handle::try_current().map_err(|error| {
-            Error::registry("the zookeeper registry must be used within a tokio runtime")
-                .with_source(error)
-        })?;
-        // What was registered before, in a runtime that has ended, is still to be there.
-        let shared = match running.take() {
-            Some(before) => before.link.shared,
-            None => Arc::new(Shared::new(config.clone())),
-        };
-        let (sender, sessions) = watched::channel(None);
-        let task = runtime.spawn(session::run(Arc::clone(&shared), sender));
-        let link = Link { shared, sessions };
-        *running = Some(Running {
-            link: link.clone(),
-            task: task.abort_handle(),
-        });
-        Ok(link)
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        let running = self
-            .running
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = running {
-            running.task.abort();
-        }
+        self.0.link("zookeeper", |config, before, runtime| {
+            // What was registered before is still to be there.
+            let shared = match before {
+                Some(before) => before.shared,
+                None => Arc::new(Shared::new(config.clone())),
+            };
+            let (sender, sessions) = watched::channel(None);
+            let task = runtime.spawn(session::run(Arc::clone(&shared), sender));
+            (Link { shared, sessions }, task.abort_handle())
+        })
     }
 }
 
@@ -313,6 +257,6 @@ impl Registry for ZooKeeper {
 
 impl fmt::Debug for ZooKeeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ZooKeeper").field(&self.0.config).finish()
+        f.debug_tuple("ZooKeeper").field(&self.0).finish()
     }
 }

@@ -116,5 +116,5 @@ fn joined<T>(result: Result<Result<T, zk::Error>, tokio::task::JoinError>) -> Re
 pub(super) fn services(nodes: Nodes) -> Vec<Service> {
     let mut found: Vec<Found> = nodes.into_values().collect();
     found.sort_by_key(|(written, _)| *written);
-    crate::registry::group::versions(found.into_iter().map(|(_, service)| service))
+    crate::registry::common::group::versions(found.into_iter().map(|(_, service)| service))
 }

@@ -26,13 +26,10 @@ pub(super) fn records(service: &Service) -> Result<Vec<Record>, Error> {
     service.check()?;
     let mut records = Vec::with_capacity(service.nodes.len());
     for node in &service.nodes {
-        let mut one = Service {
+        let one = Service {
             nodes: vec![node.clone()],
-            ..service.clone()
+            ..service.versioned()
         };
-        if one.version.is_empty() {
-            "latest".clone_into(&mut one.version);
-        }
         let data = serde_json::to_vec(&one).map_err(|error| {
             Error::registry(format_args!("the service {:?} is no JSON", service.name))
                 .with_source(error)

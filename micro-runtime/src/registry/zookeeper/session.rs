@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
@@ -19,6 +19,7 @@ use super::config::Config;
 use super::node;
 use crate::backoff::Backoff;
 use crate::error::Error;
+use crate::lock::lock;
 
 /// How long a client may be without a connection before it gets a rival.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -268,7 +269,9 @@ async fn connect(shared: &Shared, backoff: &mut Backoff) -> zk::Client {
         }
         let why = match timeout(CONNECT, connector.connect(&config.cluster)).await {
             Ok(Ok(client)) => return client,
-            Ok(Err(zk::Error::NoHosts)) => "no server could be connected to".to_owned(),
+            Ok(Err(zk::Error::NoHosts)) => {
+                "no server could be connected to, or none that answers as ZooKeeper does".to_owned()
+            }
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no session within {CONNECT:?}"),
         };
@@ -383,9 +386,4 @@ async fn write_all(shared: &Shared, session: &Session) -> bool {
         }
     }
     well
-}
-
-/// Every section leaves what it guards whole, so that a panic in another cannot have broken it.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,7 +17,8 @@ use super::read::{self, Nodes};
 use super::session::{Link, Session, Shared, refused};
 use crate::backoff::jittered;
 use crate::error::Error;
-use crate::registry::{Action, Event, Service, group};
+use crate::registry::common::group;
+use crate::registry::{Action, Event, Service};
 
 /// Events that a watcher may leave unread before its watch is ended.
 pub(super) const BACKLOG: usize = 1024;

@@ -57,7 +57,8 @@ impl<C: Connections> Balancer<C> {
     pub(crate) fn offers(&self, tried: &Tried) -> bool {
         let snapshot = self.snapshot.load();
         let been = snapshot.been(tried);
-        !snapshot.nodes(&been, &self.turn, 0).is_empty()
+        let nodes = snapshot.nodes(been.places(), &self.turn, 0);
+        !nodes.is_empty()
     }
 
     /// Asks the registry for nodes beyond those that a call has been to, none of which could be reached: it may know

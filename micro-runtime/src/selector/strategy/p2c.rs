@@ -18,9 +18,11 @@ impl Strategy for P2c {
         if len <= 1 {
             return (len == 1).then_some(0);
         }
-        let first = fastrand::usize(..len);
+        // One random number serves both.
+        let random = fastrand::u64(..);
+        let first = below(len, random as u32);
         // Any but the first, each equally likely.
-        let mut second = fastrand::usize(..len - 1);
+        let mut second = below(len - 1, (random >> 32) as u32);
         if second >= first {
             second += 1;
         }
@@ -32,6 +34,13 @@ impl Strategy for P2c {
             first
         })
     }
+}
+
+/// A number below `len`, from one of 32 bits: each of them equally likely, but for one part in 2³² (Lemire's
+/// multiplication, without its correction). More nodes than that are not reached.
+fn below(len: usize, random: u32) -> usize {
+    let len = u32::try_from(len).unwrap_or(u32::MAX);
+    ((u64::from(random) * u64::from(len)) >> 32) as usize
 }
 
 fn cost(node: &Candidate<'_>) -> (bool, f32) {

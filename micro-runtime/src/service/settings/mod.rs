@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::registry::{AnyRegistry, Registry};
+use crate::registry::{AnyRegistry, LATEST, Registry};
 use crate::transport::Address;
 
 pub(crate) use address::{join, split};
@@ -30,9 +30,6 @@ use registry::{Chosen, Request};
 pub(crate) use tls::Tls;
 use value::Given;
 pub(crate) use value::{Origin, shown};
-
-/// The version of a service that was given none. mDNS watchers of go-micro ignore an empty one.
-const VERSION: &str = "latest";
 
 /// Every interface and a free port, as go-micro.
 const ADDRESS: &str = ":0";
@@ -176,7 +173,7 @@ impl Settings {
     pub(crate) fn new(name: impl Into<String>) -> Settings {
         Settings {
             name: name.into(),
-            version: VERSION.to_owned(),
+            version: LATEST.to_owned(),
             id: None,
             address: ADDRESS.to_owned(),
             advertise: None,

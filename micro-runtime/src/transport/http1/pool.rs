@@ -1,12 +1,14 @@
 //! Connections that wait for their next request.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
 use tokio::time::{Instant, sleep_until};
+
+use crate::lock::lock;
 
 /// The most connections of one server that are kept without work.
 const IDLE_MAX: usize = 4;
@@ -65,7 +67,7 @@ impl Pool {
 
     /// Each section leaves the state whole, and waits for nothing.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -74,7 +76,7 @@ async fn sweep(pool: std::sync::Weak<Mutex<State>>) {
     loop {
         let next = {
             let Some(pool) = pool.upgrade() else { return };
-            let mut state = pool.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut state = lock(&pool);
             let now = Instant::now();
             state
                 .idle

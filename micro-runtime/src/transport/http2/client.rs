@@ -2,7 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::exchange::{
     BoxFuture, Broken, ConnInfo, Connection, Dialled, HttpVersion, Incoming, Io, Load, NotOpened,
     NotOpenedWhy, OutHead, Outgoing, Processed, Why,
 };
+use crate::lock::lock;
 use crate::transport::ClientLimits;
 use crate::transport::gauge::Gauge;
 
@@ -237,7 +238,7 @@ impl Drop for Driver {
 impl Shared {
     fn send(&self) -> MutexGuard<'_, Option<SendRequest<Bytes>>> {
         // Held for a call's opening, which never waits.
-        self.send.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.send)
     }
 
     /// Opens no more; without what opens streams, the engine ends after the last one.

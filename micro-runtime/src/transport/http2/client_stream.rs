@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use super::head;
 use super::server_stream::{ALLOWANCE, poll_frame, poll_room, release, send};
 use super::wakers::Wakers;
 use crate::exchange::{Broken, Frame, Head, OutFields, OutHead, Receive, Transmit, Why, reset};
+use crate::lock::lock;
 use crate::transport::gauge::Slot;
 
 /// What both halves of an exchange hold while both are open.
@@ -69,7 +70,7 @@ impl Call {
 
     fn stream(&self) -> MutexGuard<'_, SendStream<Bytes>> {
         // Both halves may be in use at once; what runs under the lock is short and never waits.
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.stream)
     }
 }
 

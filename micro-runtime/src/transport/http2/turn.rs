@@ -4,7 +4,7 @@ use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use crate::exchange::Io;
+use crate::lock::lock;
 
 /// The task of a connection. A wake-up that comes from within its own turn costs nothing.
 #[derive(Debug)]
@@ -78,16 +79,13 @@ impl Task {
 
     fn waker(&self) -> Waker {
         // Cloned, not borrowed: nothing foreign runs under the lock.
-        self.waker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.waker).clone()
     }
 
     /// Begins a turn.
     pub(super) fn enter(&self, cx: &Context<'_>) {
         {
-            let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waker = lock(&self.waker);
             if !waker.will_wake(cx.waker()) {
                 waker.clone_from(cx.waker());
             }

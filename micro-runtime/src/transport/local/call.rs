@@ -1,13 +1,14 @@
 //! One exchange: two flows of data, and the four halves that hold them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
 use super::head;
 use crate::exchange::{Broken, Frame, Head, OutFields, OutHead, Receive, Transmit, Why, reset};
+use crate::lock::lock;
 
 /// Anything that is to live as long as the client's side of a call.
 pub(super) trait Held: Send + Sync {}
@@ -170,7 +171,7 @@ impl Call {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // No foreign code but wakers runs under this lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Breaks what has not ended, both ways.

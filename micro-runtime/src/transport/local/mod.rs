@@ -8,7 +8,7 @@ mod head;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use crate::exchange::{
     BoxFuture, Broken, ConnInfo, Connection, Dialled, Drain, DrainState, Exchange, Incoming, Load,
     NotOpened, NotOpenedWhy, OutHead, Outgoing, PeerAddr, Serve, State, Why,
 };
+use crate::lock::lock;
 
 /// A connection to a server in this process, with the default limits, that nobody drains. Its works run in
 /// tasks of their own; dropping the last handle, and the last exchange, drops them.
@@ -85,7 +86,7 @@ struct Place {
 impl Shared {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // No foreign code runs under this lock.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// Closes it if it drains and is empty.

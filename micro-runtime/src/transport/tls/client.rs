@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,6 +23,7 @@ use super::files::{Fingerprint, Identity, Source};
 use super::{error, provider, stream};
 use crate::Error;
 use crate::exchange::{Broken, Io, Why};
+use crate::lock::lock;
 
 /// How old what was read from files may be before they are looked at again, with the next connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -267,9 +268,7 @@ impl ClientTls {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        // A panic while it was held left whole configurations behind.
-        let known = self.made.known.lock();
-        known.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.made.known)
     }
 }
 

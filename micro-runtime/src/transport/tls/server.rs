@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -14,6 +14,7 @@ use tokio_rustls::rustls::sign::SingleCertAndKey;
 use super::files::{Fingerprint, Identity, Source};
 use super::provider;
 use crate::Error;
+use crate::lock::lock;
 
 /// How often files are looked at while a server listens. Short enough for a certificate that was exchanged
 /// minutes before its end, long enough to cost nothing.
@@ -207,9 +208,7 @@ impl ServerTls {
     }
 
     fn seen(&self) -> MutexGuard<'_, Fingerprint> {
-        // A panic while it was held left a whole value behind.
-        let seen = self.made.seen.lock();
-        seen.unwrap_or_else(PoisonError::into_inner)
+        lock(&self.made.seen)
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Event, Service};
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+use crate::registry::{Action, Event};
+use crate::registry::{Node, Service};
 
 /// The events that say these changes: one for each action and version of a service, in the order of deletions,
 /// creations, updates, so that a node which moves from one version to another is never gone at the end.
 ///
 /// What is said of a service besides its nodes is what its last change says.
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
 pub(crate) fn events(changes: impl IntoIterator<Item = (Action, Service)>) -> Vec<Event> {
     let mut groups: BTreeMap<(u8, String, String), (Action, Service)> = BTreeMap::new();
     for (action, mut service) in changes {
@@ -35,16 +38,17 @@ pub(crate) fn events(changes: impl IntoIterator<Item = (Action, Service)>) -> Ve
         .collect()
 }
 
-/// The versions that these one-node services make up: their nodes together, each id once, with what the last
-/// one says of the service besides.
+/// The versions that these one-node services make up: their nodes together, each id once, with what the first
+/// one says of the service besides, as in go-micro.
 pub(crate) fn versions(services: impl IntoIterator<Item = Service>) -> Vec<Service> {
-    let mut versions: BTreeMap<(String, String), (Service, BTreeMap<String, super::Node>)> =
+    let mut versions: BTreeMap<(String, String), (Service, BTreeMap<String, Node>)> =
         BTreeMap::new();
     for mut service in services {
         let nodes = std::mem::take(&mut service.nodes);
         let key = (service.name.clone(), service.version.clone());
-        let (head, known) = versions.entry(key).or_default();
-        *head = service;
+        let (_, known) = versions
+            .entry(key)
+            .or_insert_with(|| (service, BTreeMap::new()));
         known.extend(nodes.into_iter().map(|node| (node.id.clone(), node)));
     }
     let versions = versions.into_values();
@@ -59,7 +63,6 @@ pub(crate) fn versions(services: impl IntoIterator<Item = Service>) -> Vec<Servi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Node;
 
     fn service(name: &str, version: &str, ids: &[&str]) -> Service {
         Service {
@@ -77,6 +80,7 @@ mod tests {
         }
     }
 
+    #[cfg(any(feature = "nats", feature = "zookeeper"))]
     #[test]
     fn changes_of_one_version_are_one_event() {
         let changes = [

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Event, Node, Service};
 #[cfg(any(feature = "dns", feature = "kubernetes"))]
 use crate::error::Error;
+use crate::registry::{Action, Event, Node, Service};
 
 /// A node is the same as long as its id and its address are.
 pub(crate) type Key<'a> = (&'a str, &'a str);
