@@ -24,15 +24,21 @@ use crate::deadline::Deadline;
 pub(crate) struct Balancer<C> {
     core: Arc<Core<C>>,
     choice: Choice,
-    /// Picks for the versions that share the calls.
-    split: Option<Split<C>>,
-    /// Picks among the nodes of the client's own zone, which are asked first.
-    local: Option<Arc<Balancer<C>>>,
+    /// What is asked first.
+    parts: Option<Parts<C>>,
     strategy: Arc<dyn Strategy>,
     snapshot: ArcSwap<Snapshot<C>>,
     turn: AtomicUsize,
     /// Somebody picks from it: its nodes are worth a connection ahead of their first call.
     used: AtomicBool,
+}
+
+/// Balancers among parts of the nodes.
+pub(super) enum Parts<C> {
+    /// Versions that share the calls.
+    Split(Split<C>),
+    /// The nodes of the client's own zone.
+    Zone(Arc<Balancer<C>>),
 }
 
 // ===== impl Balancer =====
@@ -53,22 +59,15 @@ impl<C: Connections> Balancer<C> {
         }
         let now = call.now.unwrap_or_else(Instant::now);
         let nanos = self.core.clock.nanos_at(now);
-        if let Some(split) = &self.split {
-            // Of all versions: one of which no node is well gets no calls, and would never be well again.
-            if let Some(picked) = self.probe(&self.snapshot.load(), call, now, nanos) {
-                return Ok(picked);
-            }
-            if let Some(picked) = split.pick(call) {
-                return Ok(picked);
-            }
-        }
-        if let Some(local) = &self.local
-            && let Some(picked) = local.pick_if_well(call)
+        if let Some(parts) = &self.parts
+            && let Some(picked) = self.pick_part(parts, call, now, nanos)
         {
             return Ok(picked);
         }
         let snapshot = self.snapshot.load();
-        if let Some(picked) = self.probe(&snapshot, call, now, nanos) {
+        if snapshot.probe_due(nanos)
+            && let Some(picked) = self.probe(&snapshot, call, now, nanos)
+        {
             return Ok(picked);
         }
         let slot = self.choose(&snapshot, call, nanos)?;
@@ -84,8 +83,28 @@ impl<C: Connections> Balancer<C> {
         Ok(Picked::begin(Arc::clone(slot), now, nanos, kind))
     }
 
+    /// A node of the parts that are asked first.
+    fn pick_part(
+        &self,
+        parts: &Parts<C>,
+        call: &CallInfo<'_>,
+        now: Instant,
+        nanos: u64,
+    ) -> Option<Picked<C>> {
+        match parts {
+            Parts::Zone(local) => local.pick_if_well(call),
+            Parts::Split(split) => {
+                // Of all versions: one of which no node is well gets no calls, and would never be well again.
+                let snapshot = self.snapshot.load();
+                let probe = snapshot.probe_due(nanos);
+                let probe = probe.then(|| self.probe(&snapshot, call, now, nanos));
+                probe.flatten().or_else(|| split.pick(call))
+            }
+        }
+    }
+
     /// A node whose probe is due, if this call takes it up.
-    #[inline]
+    #[cold]
     fn probe(
         &self,
         snapshot: &Snapshot<C>,
@@ -93,9 +112,6 @@ impl<C: Connections> Balancer<C> {
         now: Instant,
         nanos: u64,
     ) -> Option<Picked<C>> {
-        if !snapshot.probe_due(nanos) {
-            return None;
-        }
         let probe = snapshot.claim_probe(call.tried, nanos / 1_000_000);
         self.core.health_changed();
         probe.map(|slot| Picked::begin(Arc::clone(slot), now, nanos, Kind::Probe))
@@ -172,16 +188,14 @@ impl<C: Connections> Balancer<C> {
     pub(super) fn new(
         core: Arc<Core<C>>,
         choice: Choice,
-        split: Option<Split<C>>,
-        local: Option<Arc<Balancer<C>>>,
+        parts: Option<Parts<C>>,
         strategy: Arc<dyn Strategy>,
         snapshot: Snapshot<C>,
     ) -> Balancer<C> {
         Balancer {
             core,
             choice,
-            split,
-            local,
+            parts,
             strategy,
             snapshot: ArcSwap::from_pointee(snapshot),
             turn: AtomicUsize::new(fastrand::usize(..)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::balancer::Balancer;
+use super::balancer::{Balancer, Parts};
 use super::choice::Choice;
 use super::hash;
 use super::key::{AddressKey, ByHash, Key, keys};
@@ -151,16 +151,18 @@ impl<C: Connections> Core<C> {
             let balancer = self.balancer(choice, Arc::clone(&strategy));
             (weight, balancer)
         });
-        let split = Split::new(shares);
-        let local = choice
-            .within_zone()
-            .map(|choice| self.balancer(choice, Arc::clone(&strategy)));
+        let parts = match (Split::new(shares), choice.within_zone()) {
+            (Some(split), _) => Some(Parts::Split(split)),
+            (None, Some(choice)) => {
+                let local = self.balancer(choice, Arc::clone(&strategy));
+                Some(Parts::Zone(local))
+            }
+            (None, None) => None,
+        };
         self.with_state(|state| {
             let snapshot = Snapshot::new(&state.current, &choice, self.seed);
             let core = Arc::clone(self);
-            let balancer = Arc::new(Balancer::new(
-                core, choice, split, local, strategy, snapshot,
-            ));
+            let balancer = Arc::new(Balancer::new(core, choice, parts, strategy, snapshot));
             state
                 .balancers
                 .retain(|balancer| balancer.strong_count() > 0);
