@@ -268,7 +268,12 @@ async fn connect(shared: &Shared, backoff: &mut Backoff) -> zk::Client {
             connector = connector.with_auth("digest", digest.as_bytes());
         }
         let why = match timeout(CONNECT, connector.connect(&config.cluster)).await {
-            Ok(Ok(client)) => return client,
+            Ok(Ok(client)) => {
+                if told {
+                    info!(servers = config.cluster, "ZooKeeper answers again");
+                }
+                return client;
+            }
             Ok(Err(zk::Error::NoHosts)) => {
                 "no server could be connected to, or none that answers as ZooKeeper does".to_owned()
             }
