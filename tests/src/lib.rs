@@ -2,6 +2,8 @@
 
 #[cfg(feature = "registries")]
 pub mod authority;
+#[cfg(feature = "_certs")]
+pub mod certs;
 pub mod contract;
 pub mod expect;
 pub mod front;

@@ -52,7 +52,7 @@ fn certificate(error: &CertificateError) -> String {
         } => format!(
             "the peer's certificate is for other names: expected {}, found {}",
             expected.to_str(),
-            presented.join(", ")
+            some_of(presented)
         ),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the peer's certificate may not be used for this (extended key usage)".to_owned()
@@ -67,6 +67,16 @@ fn certificate(error: &CertificateError) -> String {
                 .to_owned()
         }
         error => format!("the peer's certificate cannot be used: {error}"),
+    }
+}
+
+/// The first of a certificate's names, of which there may be thousands.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.get(..SHOWN).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
