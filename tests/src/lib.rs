@@ -1,5 +1,7 @@
 //! What the end-to-end tests share.
 
+#[cfg(feature = "registries")]
+pub mod authority;
 #[cfg(feature = "_certs")]
 pub mod certs;
 pub mod contract;

@@ -10,7 +10,7 @@ use super::settings::LogLevel;
 
 /// Crates below us whose events are about single frames and connections: they would bury everything else, and what
 /// matters of it is told by us. So they are held to warnings unless everything is asked for.
-const NOISY: [&str; 8] = [
+const NOISY: [&str; 7] = [
     "async_nats",
     "h2",
     "hickory",
@@ -18,10 +18,7 @@ const NOISY: [&str; 8] = [
     "mio",
     "rustls",
     "tokio",
-    // It warns of each attempt to connect, which are many.
-    ZOOKEEPER,
 ];
-const ZOOKEEPER: &str = "zookeeper_client";
 
 /// Writes events of `level` and above to stderr, one a line, from now on and for the whole process, unless
 /// the program has set a subscriber already: then that one stays. Says whether it did.
@@ -47,11 +44,7 @@ where
     let mut filter = Targets::new().with_default(level);
     if level != Level::TRACE {
         for target in NOISY {
-            let most = match target {
-                ZOOKEEPER => Level::ERROR,
-                _ => Level::WARN,
-            };
-            filter = filter.with_target(target, level.min(most));
+            filter = filter.with_target(target, level.min(Level::WARN));
         }
     }
     let layer = tracing_subscriber::fmt::layer()
@@ -137,7 +130,6 @@ mod tests {
             tracing::warn!(target: "h2", "odd");
             tracing::info!(target: "async_nats::connector", "connected");
             tracing::debug!(target: "hickory_net::udp", "packet");
-            tracing::warn!(target: "zookeeper_client::session", "attempt");
         };
         for (level, expected) in [
             (LogLevel::Fatal, "ERROR e"),
@@ -147,7 +139,7 @@ mod tests {
             (LogLevel::Debug, "ERROR e|WARN w|INFO i|DEBUG d|WARN odd"),
             (
                 LogLevel::Trace,
-                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd|INFO connected|DEBUG packet|WARN attempt",
+                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd|INFO connected|DEBUG packet",
             ),
         ] {
             assert_eq!(written(level, speak).join("|"), expected, "{level:?}");

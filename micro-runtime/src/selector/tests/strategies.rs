@@ -74,7 +74,8 @@ async fn what_stays_in_use_in_panic_is_probed_all_the_same() {
     fail(&balancer, &["a", "b"]);
     for back in ["a", "b"] {
         let mut answered = false;
-        for _ in 0..200 {
+        // For 100 s: the longest pause between two probes is 90.
+        for _ in 0..5_000 {
             let picked = pick(&balancer);
             match id(&picked).as_str() {
                 node if node == back => {

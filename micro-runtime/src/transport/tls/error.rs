@@ -93,9 +93,13 @@ fn refused(alert: AlertDescription) -> String {
         AlertDescription::CertificateExpired => "our certificate has expired",
         AlertDescription::CertificateRevoked => "our certificate was revoked",
         AlertDescription::UnknownCA => "it does not trust the authority of our certificate",
-        AlertDescription::BadCertificate
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::UnsupportedCertificate => "it does not accept our certificate",
+        // Java's servers, and all of TLS 1.2, say so of none too.
+        AlertDescription::BadCertificate => {
+            "it does not accept our certificate, or wants one and was given none"
+        }
+        AlertDescription::CertificateUnknown | AlertDescription::UnsupportedCertificate => {
+            "it does not accept our certificate"
+        }
         AlertDescription::ProtocolVersion => "it speaks no version of TLS that we speak (1.2, 1.3)",
         AlertDescription::NoApplicationProtocol => "it speaks no protocol that we speak (ALPN)",
         AlertDescription::UnrecognisedName => "it has no certificate for the name that was dialled",
