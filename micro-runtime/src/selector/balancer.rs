@@ -1,5 +1,7 @@
 //! [`Balancer`]: picks a node for each call to one service, over an immutable snapshot.
 
+mod again;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,6 +20,9 @@ use super::split::Split;
 use super::strategy::Strategy;
 use super::table::Connections;
 use crate::deadline::Deadline;
+
+pub(in crate::selector) use again::Asked;
+pub(crate) use again::News;
 
 /// Picks nodes of one service, for one choice of them. Any number of calls may pick at once: a pick takes no
 /// lock and allocates nothing, but where it takes up a probe.

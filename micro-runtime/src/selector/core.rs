@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::balancer::{Balancer, Parts};
+use super::balancer::{Asked, Balancer, Parts};
 use super::choice::Choice;
 use super::hash;
 use super::key::{AddressKey, ByHash, Key, keys};
@@ -49,6 +50,11 @@ pub(super) struct Core<C> {
     state: Mutex<State<C>>,
     /// A node's health has changed since the snapshots were made.
     dirty: AtomicBool,
+    /// There is news for whoever waits for a node, which the snapshots may have yet to follow.
+    better: AtomicBool,
+    news: watch::Sender<()>,
+    /// When the registry was asked because the nodes fail.
+    pub(super) asked: Asked,
     me: Weak<Core<C>>,
 }
 
@@ -144,6 +150,9 @@ impl<C: Connections> Core<C> {
                 updates: 0,
             }),
             dirty: AtomicBool::new(false),
+            better: AtomicBool::new(false),
+            news: watch::Sender::default(),
+            asked: Asked::default(),
             me: me.clone(),
         })
     }
@@ -224,6 +233,7 @@ impl<C: Connections> Core<C> {
         });
         // A call that is picking from one of them must not be the one that has to free it.
         state.retired = retired;
+        self.better.store(true, Ordering::SeqCst);
     }
 
     /// A node of an update, with what is remembered of it.
@@ -284,6 +294,11 @@ impl<C: Connections> Core<C> {
         }
     }
 
+    /// Changes when there may be a node for whoever waits for one.
+    pub(super) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
     /// How many nodes' states are kept, whether they are there or not.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
@@ -311,12 +326,21 @@ impl<C: Connections> Core<C> {
                 balancer.follow_health();
             }
         }
+        // Only now do the snapshots show what the news is about.
+        if self.better.swap(false, Ordering::SeqCst) {
+            self.news.send_replace(());
+        }
     }
 }
 
 impl<C: Connections> Owner for Core<C> {
     fn health_changed(&self) {
         self.dirty.store(true, Ordering::SeqCst);
+        self.settle();
+    }
+
+    fn improved(&self) {
+        self.better.store(true, Ordering::SeqCst);
         self.settle();
     }
 }

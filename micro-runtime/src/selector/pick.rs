@@ -283,6 +283,16 @@ impl NoNode {
     pub(crate) fn is_unknown(&self) -> bool {
         self.0.seen == self.0.filtered
     }
+
+    /// Whether there were nodes, of which the strategy chose none.
+    pub(crate) fn is_declined(&self) -> bool {
+        self.0.declined
+    }
+
+    /// How long until the first of the nodes put aside is probed.
+    pub(crate) fn probe_in(&self) -> Option<Duration> {
+        self.0.probe_in
+    }
 }
 
 impl fmt::Display for NoNode {

@@ -12,9 +12,9 @@ use super::settings::LogLevel;
 /// to warnings unless everything is asked for.
 const NOISY: [&str; 6] = ["h2", "hickory", "hyper", "mio", "rustls", "tokio"];
 
-/// Those that tell of each attempt to connect, as a warning or an error. The registries that use them say what
-/// matters of it, so these are not heard at all unless everything is asked for.
-const REPEATED: [&str; 2] = ["async_nats", "zookeeper_client"];
+/// This one tells of each attempt to connect, as a warning or an error. The registry that uses it says what matters
+/// of it, so it is not heard at all unless everything is asked for.
+const REPEATED: &str = "async_nats";
 
 /// Writes events of `level` and above to stderr, one a line, from now on and for the whole process, unless
 /// the program has set a subscriber already: then that one stays. Says whether it did.
@@ -42,9 +42,7 @@ where
         for target in NOISY {
             filter = filter.with_target(target, level.min(Level::WARN));
         }
-        for target in REPEATED {
-            filter = filter.with_target(target, LevelFilter::OFF);
-        }
+        filter = filter.with_target(REPEATED, LevelFilter::OFF);
     }
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
@@ -129,7 +127,6 @@ mod tests {
             tracing::warn!(target: "h2", "odd");
             tracing::error!(target: "async_nats::connector", "attempts");
             tracing::debug!(target: "hickory_net::udp", "packet");
-            tracing::warn!(target: "zookeeper_client::session", "attempt");
         };
         for (level, expected) in [
             (LogLevel::Fatal, "ERROR e"),
@@ -139,7 +136,7 @@ mod tests {
             (LogLevel::Debug, "ERROR e|WARN w|INFO i|DEBUG d|WARN odd"),
             (
                 LogLevel::Trace,
-                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd|ERROR attempts|DEBUG packet|WARN attempt",
+                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd|ERROR attempts|DEBUG packet",
             ),
         ] {
             assert_eq!(written(level, speak).join("|"), expected, "{level:?}");
