@@ -12,9 +12,9 @@ use super::settings::LogLevel;
 /// to warnings unless everything is asked for.
 const NOISY: [&str; 6] = ["h2", "hickory", "hyper", "mio", "rustls", "tokio"];
 
-/// This one tells of each attempt to connect, as a warning or an error. The registry that uses it says what matters
-/// of it, so it is not heard at all unless everything is asked for.
-const REPEATED: &str = "async_nats";
+/// Those that tell of each attempt to connect, as a warning or an error. The registries that use them say what
+/// matters of it, so these are not heard at all unless everything is asked for.
+const REPEATED: [&str; 1] = ["async_nats"];
 
 /// Writes events of `level` and above to stderr, one a line, from now on and for the whole process, unless
 /// the program has set a subscriber already: then that one stays. Says whether it did.
@@ -42,7 +42,9 @@ where
         for target in NOISY {
             filter = filter.with_target(target, level.min(Level::WARN));
         }
-        filter = filter.with_target(REPEATED, LevelFilter::OFF);
+        for target in REPEATED {
+            filter = filter.with_target(target, LevelFilter::OFF);
+        }
     }
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)

@@ -247,8 +247,7 @@ async fn connect(shared: &Shared, backoff: &mut Backoff) -> Client {
         let why = match Client::connect(Arc::clone(&options)).await {
             Ok(client) => {
                 if told {
-                    let servers = shared.config.cluster();
-                    info!(servers, "ZooKeeper answers again");
+                    info!(servers = shared.config.cluster(), "ZooKeeper answers again");
                 }
                 return client;
             }
