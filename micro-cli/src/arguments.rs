@@ -21,12 +21,13 @@ pub(crate) struct Arguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct RegistryArguments {
-    /// Where services are found: consul, dns, etcd, fixed, kubernetes, mdns, memory, nats or zookeeper, as far
-    /// as this build has them. Default: mdns, or MICRO_REGISTRY.
+    /// Where services are found: consul, dns, etcd, fixed, kubernetes, mdns, memory, multi, nats or zookeeper, as
+    /// far as this build has them. Default: mdns, or MICRO_REGISTRY.
     #[arg(long, global = true)]
     registry: Option<String>,
 
-    /// Addresses of the registry, parted by commas; for fixed those of the nodes, for mdns the interfaces.
+    /// Addresses of the registry, parted by commas; for dns a name pattern with {service} among them, for fixed
+    /// those of the nodes, for mdns the interfaces, for multi registries such as consul://10.0.0.7.
     /// Default: MICRO_REGISTRY_ADDRESS.
     #[arg(long = "registry_address", alias = "registry-address", global = true)]
     registry_address: Option<String>,
