@@ -11,6 +11,9 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) registry: RegistryArguments,
 
+    #[command(flatten)]
+    pub(crate) tls: TlsArguments,
+
     /// How to print results.
     #[arg(long, global = true, value_enum, default_value_t, env = "MICRO_OUTPUT")]
     pub(crate) output: Output,
@@ -21,14 +24,14 @@ pub(crate) struct Arguments {
 
 #[derive(Args, Debug)]
 pub(crate) struct RegistryArguments {
-    /// Where services are found: consul, dns, etcd, fixed, kubernetes, mdns, memory, multi, nats or zookeeper, as
-    /// far as this build has them. Default: mdns, or MICRO_REGISTRY.
+    /// Where services are found: consul, dns, etcd, fixed, kubernetes, mdns, nats or zookeeper, as far as this
+    /// build has them; or multi, several of them. Default: mdns, or MICRO_REGISTRY.
     #[arg(long, global = true)]
     registry: Option<String>,
 
     /// Addresses of the registry, parted by commas; for dns a name pattern with {service} among them, for fixed
-    /// those of the nodes, for mdns the interfaces, for multi registries such as consul://10.0.0.7.
-    /// Default: MICRO_REGISTRY_ADDRESS.
+    /// those of the nodes, for mdns the interfaces, for multi with the registries' names:
+    /// consul://10.0.0.7,etcd://10.0.0.8. Default: MICRO_REGISTRY_ADDRESS.
     #[arg(long = "registry_address", alias = "registry-address", global = true)]
     registry_address: Option<String>,
 }
@@ -36,17 +39,72 @@ pub(crate) struct RegistryArguments {
 impl RegistryArguments {
     /// The same as the flags that every service reads; what is not given is left to the environment.
     pub(crate) fn flags(&self) -> Vec<String> {
-        let flag = |name: &str, value: &Option<String>| {
-            value.as_ref().map(|value| format!("--{name}={value}"))
-        };
-        [
-            flag("registry", &self.registry),
-            flag("registry_address", &self.registry_address),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        flags([
+            ("registry", &self.registry),
+            ("registry_address", &self.registry_address),
+        ])
     }
+}
+
+/// How `micro call` speaks TLS; a build without the cargo feature `tls` refuses them.
+#[derive(Args, Debug)]
+pub(crate) struct TlsArguments {
+    /// Calls over TLS, and trusts the authorities in this file (PEM), or with `system` the machine's. Default:
+    /// plain text, or MICRO_TLS_CA_FILE.
+    #[arg(
+        long = "tls_ca_file",
+        alias = "tls-ca-file",
+        global = true,
+        value_name = "FILE"
+    )]
+    ca_file: Option<String>,
+
+    /// The certificate to show to services that ask for one (PEM). Default: MICRO_TLS_CERT_FILE.
+    #[arg(
+        long = "tls_cert_file",
+        alias = "tls-cert-file",
+        global = true,
+        value_name = "FILE"
+    )]
+    cert_file: Option<String>,
+
+    /// The key to it (PEM). Default: MICRO_TLS_KEY_FILE.
+    #[arg(
+        long = "tls_key_file",
+        alias = "tls-key-file",
+        global = true,
+        value_name = "FILE"
+    )]
+    key_file: Option<String>,
+
+    /// The name that the certificates of services must have. Default: the node's host, or MICRO_TLS_SERVER_NAME.
+    #[arg(
+        long = "tls_server_name",
+        alias = "tls-server-name",
+        global = true,
+        value_name = "NAME"
+    )]
+    server_name: Option<String>,
+}
+
+impl TlsArguments {
+    /// The same as the flags that every service reads.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        flags([
+            ("tls_ca_file", &self.ca_file),
+            ("tls_cert_file", &self.cert_file),
+            ("tls_key_file", &self.key_file),
+            ("tls_server_name", &self.server_name),
+        ])
+    }
+}
+
+/// Those that were given, as a service's flags.
+fn flags<const N: usize>(given: [(&str, &Option<String>); N]) -> Vec<String> {
+    let flag = |(name, value): (&str, &Option<String>)| {
+        value.as_ref().map(|value| format!("--{name}={value}"))
+    };
+    given.into_iter().filter_map(flag).collect()
 }
 
 /// How results are printed.
@@ -166,10 +224,12 @@ mod tests {
             "a=b=c",
             "--registry_address",
             "lo",
+            "--tls-ca-file=ca.pem",
         ])
         .unwrap();
         assert_eq!(arguments.output, Output::Json);
         assert_eq!(arguments.registry.flags(), ["--registry_address=lo"]);
+        assert_eq!(arguments.tls.flags(), ["--tls_ca_file=ca.pem"]);
         let Command::Call(call) = arguments.command else {
             panic!("expected a call");
         };

@@ -43,22 +43,24 @@ fn print(text: &str) -> ExitCode {
 async fn run(arguments: Arguments) -> Result<Option<String>, String> {
     let Arguments {
         registry,
+        tls,
         output,
         command,
     } = arguments;
     let service = Service::new("micro.cli")
-        .init_from(registry.flags())
+        .init_from([registry.flags(), tls.flags()].concat())
         .map_err(|error| format!("{error:?}"))?;
-    let text = match command {
-        Command::List(List::Services) => list::services(&service, output).await?,
-        Command::Get(Get::Service { name }) => get::service(&service, &name, output).await?,
-        Command::Call(call) => call::run(&service, &call, output).await?,
+    match command {
+        Command::List(List::Services) => list::services(&service, output).await,
+        Command::Get(Get::Service { name }) => {
+            get::service(&service, &name, output).await.map(Some)
+        }
+        Command::Call(call) => call::run(&service, &call, output).await.map(Some),
         Command::Watch { service: name } => {
             watch::run(&service, name.as_deref(), output).await?;
-            return Ok(None);
+            Ok(None)
         }
-    };
-    Ok(Some(text))
+    }
 }
 
 /// A value as `--output json` prints it.

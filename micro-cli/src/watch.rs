@@ -70,8 +70,10 @@ async fn watch(registry: &AnyRegistry, name: Option<&str>, output: Output) -> Re
                 }
                 outage.tell("the watch ended");
             }
-            // Waiting does not mend what was asked wrongly.
-            Err(error) if error.kind() == ErrorKind::Config => return Err(said(registry, &error)),
+            // Waiting does not mend what was asked wrongly, nor what cannot be.
+            Err(error) if matches!(error.kind(), ErrorKind::Config | ErrorKind::Unsupported) => {
+                return Err(said(registry, &error));
+            }
             Err(error) => outage.tell(format_args!("{error:?}")),
         }
         outage.wait().await;

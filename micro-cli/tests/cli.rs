@@ -261,6 +261,13 @@ async fn what_is_wrong_on_the_command_line_is_told() {
         .await
         .failed();
     assert!(line.contains("nonsense") && line.contains("mdns"), "{line}");
+    let line = run(&["list", "services", "--registry_address=10.0.0.7:8500"])
+        .await
+        .failed();
+    assert!(
+        line.contains("interfaces") && line.contains("MICRO_REGISTRY"),
+        "{line}"
+    );
     let fixed = ["--registry", "fixed", "--registry_address", "no address"];
     let line = run(&[&["call", "a", "B.C"][..], &fixed].concat())
         .await
@@ -391,6 +398,46 @@ async fn a_watch_that_nobody_reads_ends() {
     let end = tokio::time::timeout(Duration::from_secs(60), child.wait());
     assert_eq!(end.await.expect("it goes on").unwrap().code(), Some(0));
     running.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn no_service_is_no_line() {
+    assert_eq!(
+        run(&["list", "services", "--registry", "memory"])
+            .await
+            .ok(),
+        ""
+    );
+    let json = ["list", "services", "--registry", "memory", "--output=json"];
+    assert_eq!(run(&json).await.ok(), "[]\n");
+}
+
+#[cfg(feature = "dns")]
+#[tokio::test]
+async fn a_watch_that_cannot_be_ends() {
+    let dns = [
+        "--registry",
+        "dns",
+        "--registry_address",
+        "{service}.example,127.0.0.1:1",
+    ];
+    let line = run(&[&["watch"][..], &dns].concat()).await.failed();
+    assert!(
+        line.starts_with("dns: ") && line.contains("only a service that is named"),
+        "{line}"
+    );
+}
+
+#[cfg(not(feature = "tls"))]
+#[tokio::test]
+async fn tls_is_refused_by_a_build_without_it() {
+    let line = run(&["call", "a", "B.C", "--tls_ca_file", "ca.pem"])
+        .await
+        .failed();
+    assert!(
+        line.contains("--tls_ca_file") && line.contains("cargo feature tls"),
+        "{line}"
+    );
 }
 
 #[cfg(not(feature = "kubernetes"))]

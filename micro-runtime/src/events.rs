@@ -38,7 +38,8 @@ pub(crate) fn not_registered(
 ) {
     warn!(
         target: TARGET,
-        "Registry [{registry}] could not register node {node_id}: {error}; trying again in {again_in:?}"
+        "Registry [{registry}] could not register node {node_id}: {error}; trying again in {} ms",
+        again_in.as_millis()
     );
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context as Task, Poll};
+use std::task::{Context as Task, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -35,6 +35,8 @@ pub(super) struct Limit {
 enum Alarm {
     Deadline(Pin<Box<Sleep>>),
     Context(BoxFuture<'static, Over>),
+    /// It has gone off, and stays so however often it is asked.
+    Over(Over),
 }
 
 // ===== impl Limit =====
@@ -121,11 +123,16 @@ impl Limit {
                 }
             };
         }
-        match &mut self.alarm {
-            None => Poll::Pending,
-            Some(Alarm::Deadline(sleep)) => sleep.as_mut().poll(cx).map(|()| Over::Deadline),
-            Some(Alarm::Context(over)) => over.as_mut().poll(cx),
-        }
+        let over = match &mut self.alarm {
+            None => return Poll::Pending,
+            Some(Alarm::Deadline(sleep)) => {
+                ready!(sleep.as_mut().poll(cx).map(|()| Over::Deadline))
+            }
+            Some(Alarm::Context(over)) => ready!(over.as_mut().poll(cx)),
+            Some(Alarm::Over(over)) => *over,
+        };
+        self.alarm = Some(Alarm::Over(over));
+        Poll::Ready(over)
     }
 
     /// Waits for `future`, no longer than the limit allows.
@@ -209,5 +216,22 @@ impl fmt::Debug for Limit {
             .field("deadline", &self.deadline)
             .field("inherited", &self.context.is_some())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_stays_over() {
+        for context in [None, Some(Context::default())] {
+            let mut limit = Limit::new(Some(Duration::from_millis(10)), context);
+            for _ in 0..3 {
+                let bound = limit.bound(std::future::pending::<()>()).await;
+                assert_eq!(bound, Err(Over::Deadline));
+            }
+            assert_eq!(limit.bound(std::future::ready(1)).await, Ok(1));
+        }
     }
 }

@@ -25,13 +25,19 @@
 //! **Hedged**: with [`ClientOptions::hedging`], a unary call that is safe to repeat goes to a second node when
 //! the first is slow, and the first good reply wins; see [`Hedging`].
 //!
+//! **Asked once more**: when no node that a call knows of can be reached, it has the registry asked for others
+//! before it fails, so that a fleet that has moved since is found by the first call that misses it. All calls to a
+//! service share one such look-up at a time, at most five in a second, and each waits 250 ms for it at most; nodes
+//! that are known to be down, and a registry that is known to fail, are waited for by nobody.
+//!
 //! Repeats and hedges are bounded for all calls to a service together, by a budget ([`RetryBudget`]: 20 % of
 //! the calls and 10 per second, over 10 s) and by a throttle ([`RetryThrottle`]: none while too much fails).
 //! Transparent attempts pass the throttle. What was left undone for these reasons fails with the status of the
 //! last attempt.
 //!
 //! **Waiting**: with [`ClientOptions::wait_for_ready`] a call that finds no node to go to waits for one, until
-//! its deadline, where it would fail with UNAVAILABLE.
+//! its deadline, where it would fail with UNAVAILABLE. What the registry tells, and a node that is back, wake it at
+//! once; without a word of either it looks by itself, after 100 ms at first and every second later on.
 //!
 //! Every attempt is shown: by [`Response::attempts`], and to interceptors by
 //! [`Invocation::attempts`](crate::interceptor::Invocation::attempts).

@@ -12,7 +12,7 @@ use super::Client;
 use super::intercept::{intercept, message_of};
 use super::limit::Limit;
 use super::options::ClientOptions;
-use super::plan::{self, Opened, Plan, Reply};
+use super::plan::{self, Opened, Plan, Reply, Wait};
 use super::policy::Policy;
 use super::pool::Pool;
 use super::setup::{Route, Setup, path_for_proxy, setters};
@@ -158,13 +158,15 @@ impl NamedCall {
             Policy::resolve(path, &self.endpoint, None, settings, gate)
         };
         // The time runs while the path is looked up, so that it goes by what was given.
-        let timeout = policy(&self.endpoint).timeout.unwrap_or(timeout);
+        let known = policy(&self.endpoint);
+        let timeout = known.timeout.unwrap_or(timeout);
+        let waits = self.setup.waits(&known);
         let mut limit = self.setup.limit(timeout)?;
         let balancer = self.setup.balancer(&target);
         let path = match path_of(&self.endpoint, &target) {
             Some(path) => path,
             None => {
-                look_up(&balancer, &target, &mut limit).await?;
+                look_up(&balancer, &target, &mut limit, waits).await?;
                 let registered = balancer.endpoint_metadata(&self.endpoint, "rpc");
                 match registered.filter(|path| is_path(path)) {
                     Some(path) => path,
@@ -195,27 +197,37 @@ fn path_of(endpoint: &str, target: &Target) -> Option<String> {
     proxied.then(|| path_for_proxy(target.name(), endpoint))
 }
 
-async fn look_up(balancer: &Balancer<Pool>, target: &Target, limit: &mut Limit) -> Result<()> {
+async fn look_up(
+    balancer: &Balancer<Pool>,
+    target: &Target,
+    limit: &mut Limit,
+    waits: bool,
+) -> Result<()> {
     let mut bounded;
-    let limit = if limit.deadline().is_some() {
+    let limit = if waits || limit.deadline().is_some() {
         limit
     } else {
         bounded = limit.at_most(LOOK_UP);
         &mut bounded
     };
-    let deadline = limit
-        .deadline()
-        .unwrap_or_else(|| crate::Deadline::after(LOOK_UP));
-    match limit.bound(balancer.ready(deadline)).await {
-        Ok(found) => Ok(found?),
-        Err(over) => {
-            let (name, registry) = (target.name(), target.registry_name());
-            Err(limit.status(
-                over,
-                format_args!("service {name:?} was looked up in the registry {registry}"),
-            ))
+    let mut wait = waits.then(|| Wait::new(balancer.news()));
+    let over = loop {
+        let deadline = limit.deadline();
+        let deadline = deadline.unwrap_or_else(|| crate::Deadline::after(LOOK_UP));
+        match (limit.bound(balancer.ready(deadline)).await, &mut wait) {
+            (Ok(Ok(())), _) => return Ok(()),
+            (Ok(Err(no_node)), None) => return Err(no_node.into()),
+            (Ok(Err(no_node)), Some(wait)) => {
+                if let Err(over) = limit.bound(wait.again(&no_node)).await {
+                    break over;
+                }
+            }
+            (Err(over), _) => break over,
         }
-    }
+    };
+    let (name, registry) = (target.name(), target.registry_name());
+    let what = format_args!("service {name:?} was looked up in the registry {registry}");
+    Err(limit.status(over, what))
 }
 
 /// `Hello.Ping` is `/Hello/Ping`; of a longer name the last part is the method.

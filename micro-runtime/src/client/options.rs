@@ -50,6 +50,7 @@ pub struct ClientOptions {
     max_connections: Option<usize>,
     forward: Option<Vec<Box<str>>>,
     filters: Option<Vec<Filter>>,
+    split: Option<Vec<(Box<str>, u32)>>,
     zone: Option<Option<String>>,
     subset: Option<Option<usize>>,
     proxy: Option<Option<String>>,
@@ -175,6 +176,26 @@ impl ClientOptions {
         self.filters([Filter::version(version)])
     }
 
+    /// Shares the calls out among versions of the service by weight, as for a canary: `[("1.4", 95), ("2.0", 5)]`
+    /// sends 5 % of the calls to version 2.0. Each call is drawn by itself, and each attempt of it. Versions that
+    /// are not named, and those of weight 0, get no calls. The share of a version whose nodes are not well goes to
+    /// the next one as they get worse, and all of it when more than half are put aside or there are none. A call
+    /// with a version filter of its own goes by that alone. Default: empty, versions are nothing.
+    ///
+    /// ```
+    /// # use micro_runtime::client::ClientOptions;
+    /// let options = ClientOptions::new().traffic_split([("1.4", 95), ("2.0", 5)]);
+    /// ```
+    pub fn traffic_split<V: AsRef<str>>(
+        mut self,
+        versions: impl IntoIterator<Item = (V, u32)>,
+    ) -> ClientOptions {
+        let versions = versions.into_iter();
+        let boxed = versions.map(|(version, weight)| (version.as_ref().into(), weight));
+        self.split = Some(boxed.collect());
+        self
+    }
+
     /// Calls nodes of this zone first, which are those with it as the value of `zone` in their metadata
     /// (`--server_metadata zone=a`). While some of them are put aside the others take up to 1.4 times their share,
     /// and calls beyond that go to the nodes of all zones; so do all calls while more than half of them are, or
@@ -231,6 +252,7 @@ impl fmt::Debug for ClientOptions {
             .field("max_connections_per_node", &self.max_connections)
             .field("forward", &self.forward)
             .field("filters", &self.filters)
+            .field("traffic_split", &self.split)
             .field("zone", &self.zone)
             .field("subset", &self.subset)
             .field("proxy", &self.proxy)
@@ -263,6 +285,7 @@ pub(super) struct Settings {
     pub(super) max_connections: usize,
     pub(super) forward: Vec<Box<str>>,
     pub(super) filters: Vec<Filter>,
+    pub(super) split: Vec<(Box<str>, u32)>,
     pub(super) zone: Option<String>,
     pub(super) subset: Option<usize>,
     pub(super) proxy: Option<Arc<str>>,
@@ -293,6 +316,7 @@ impl Default for Settings {
             max_connections: MAX_CONNECTIONS,
             forward: Vec::new(),
             filters: Vec::new(),
+            split: Vec::new(),
             zone: None,
             subset: None,
             proxy: None,
@@ -306,7 +330,13 @@ impl Settings {
     /// The nodes that calls go to, those of a call with filters of its own.
     pub(super) fn choice(&self, own: &[Filter]) -> Choice {
         let filters = [&*self.filters, own].concat();
-        let choice = Choice::of(&filters);
+        let choice = match own
+            .iter()
+            .any(|filter| matches!(filter, Filter::Version(_)))
+        {
+            false => Choice::of(&filters).split(&self.split),
+            true => Choice::of(&filters),
+        };
         choice.zone(self.zone.as_deref()).subset(self.subset)
     }
 
@@ -344,6 +374,9 @@ impl Settings {
         }
         if let Some(filters) = options.filters {
             settings.filters = filters;
+        }
+        if let Some(split) = options.split {
+            settings.split = split;
         }
         if let Some(zone) = options.zone {
             settings.zone = zone;
@@ -411,6 +444,22 @@ mod tests {
         assert_eq!(settings.retries, 3);
         assert_eq!(settings.content_type, ContentType::Json);
         assert_eq!(settings.max_reply, 4 * 1024 * 1024);
+    }
+
+    #[test]
+    fn a_call_that_names_a_version_is_not_split() {
+        let options = ClientOptions::new().traffic_split([("1", 95), ("2", 5)]);
+        let settings = Settings::default()
+            .with(options.zone("a".to_owned()))
+            .unwrap();
+        let split = [("1".into(), 95), ("2".into(), 5)];
+        let of = |filters: &[Filter]| Choice::of(filters).zone(Some("a"));
+        let rack = [Filter::label("rack", "7")];
+        assert_eq!(settings.choice(&rack), of(&rack).split(&split));
+        let next = [Filter::version("2")];
+        assert_eq!(settings.choice(&next), of(&next));
+        let again = settings.with(ClientOptions::new().retries(2)).unwrap();
+        assert_eq!(again.choice(&[]), of(&[]).split(&split));
     }
 
     #[test]

@@ -114,8 +114,8 @@ pub(super) struct Unsent(pub(super) Option<Bytes>);
 pub(super) enum NoConnection {
     /// It was dialled, by this call or at the same time, and did not answer.
     Failed(Broken),
-    /// It did not answer a moment ago, and is not dialled again so soon.
-    BackingOff(Broken),
+    /// It did not answer a moment ago, and is not dialled again before this time.
+    BackingOff(Broken, Instant),
     /// Too many calls wait for room.
     Crowded,
 }
@@ -310,7 +310,7 @@ impl Pool {
         if dialled {
             Some(NoConnection::Failed(broken.clone()))
         } else if !eager && Instant::now() < *retry_at {
-            Some(NoConnection::BackingOff(broken.clone()))
+            Some(NoConnection::BackingOff(broken.clone(), *retry_at))
         } else {
             None
         }

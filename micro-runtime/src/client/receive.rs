@@ -27,6 +27,8 @@ pub(super) struct Failure {
     pub(super) committed: bool,
     /// The peer answered, as opposed to a connection that broke.
     pub(super) answered: bool,
+    /// The connection broke, and the node may be gone.
+    pub(super) gone: bool,
     /// What the peer said about another attempt.
     pub(super) pushback: Pushback,
 }
@@ -53,6 +55,7 @@ impl Failure {
             goodbye: false,
             committed,
             answered: true,
+            gone: false,
             pushback: Pushback::None,
         }
     }
@@ -73,6 +76,7 @@ impl Failure {
             goodbye: matches!(broken.why, Why::GoAway(_)),
             committed,
             answered: false,
+            gone: matches!(broken.why, Why::Closed | Why::Timeout | Why::GoAway(_)),
             pushback: Pushback::None,
         }
     }

@@ -89,6 +89,12 @@ impl Setup {
         }
     }
 
+    /// Whether the call waits for a node.
+    pub(super) fn waits(&self, policy: &Policy) -> bool {
+        let own = self.extra.as_ref().and_then(|extra| extra.wait_for_ready);
+        own.unwrap_or(policy.wait_for_ready)
+    }
+
     pub(super) fn plan(
         &mut self,
         target: &Target,
@@ -96,13 +102,14 @@ impl Setup {
         route: Route,
         limit: Limit,
     ) -> Result<Plan> {
+        let waits = self.waits(&route.policy);
         let extra = self.extra.take().map(|extra| *extra).unwrap_or_default();
         let metadata = metadata(extra.metadata, limit.context(), &extra.forward, target)?;
         let mut policy = route.policy;
         policy.repeats = policy
             .repeats
             .map(|default| extra.retries.unwrap_or(default));
-        policy.wait_for_ready = extra.wait_for_ready.unwrap_or(policy.wait_for_ready);
+        policy.wait_for_ready = waits;
         let target = target.clone();
         Ok(Plan::new(
             target, balancer, route.path, metadata, limit, policy,

@@ -1,5 +1,7 @@
 //! [`Balancer`]: picks a node for each call to one service, over an immutable snapshot.
 
+mod again;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,22 +16,34 @@ use super::node::{Owner, Slot};
 use super::nodes::CallInfo;
 use super::pick::{Kind, NoNode, Numbers, Picked};
 use super::snapshot::{Been, Snapshot};
+use super::split::Split;
 use super::strategy::Strategy;
 use super::table::Connections;
 use crate::deadline::Deadline;
+
+pub(in crate::selector) use again::Asked;
+pub(crate) use again::News;
 
 /// Picks nodes of one service, for one choice of them. Any number of calls may pick at once: a pick takes no
 /// lock and allocates nothing, but where it takes up a probe.
 pub(crate) struct Balancer<C> {
     core: Arc<Core<C>>,
     choice: Choice,
-    /// Picks among the nodes of the client's own zone, which are asked first.
-    local: Option<Arc<Balancer<C>>>,
+    /// What is asked first.
+    parts: Option<Parts<C>>,
     strategy: Arc<dyn Strategy>,
     snapshot: ArcSwap<Snapshot<C>>,
     turn: AtomicUsize,
     /// Somebody picks from it: its nodes are worth a connection ahead of their first call.
     used: AtomicBool,
+}
+
+/// Balancers among parts of the nodes.
+pub(super) enum Parts<C> {
+    /// Versions that share the calls.
+    Split(Split<C>),
+    /// The nodes of the client's own zone.
+    Zone(Arc<Balancer<C>>),
 }
 
 // ===== impl Balancer =====
@@ -48,21 +62,18 @@ impl<C: Connections> Balancer<C> {
         if !self.used.load(Ordering::Relaxed) {
             self.used.store(true, Ordering::Relaxed);
         }
-        if let Some(local) = &self.local
-            && local.snapshot.load().takes_call()
-            && let Ok(picked) = local.pick(call)
+        let now = call.now.unwrap_or_else(Instant::now);
+        let nanos = self.core.clock.nanos_at(now);
+        if let Some(parts) = &self.parts
+            && let Some(picked) = self.pick_part(parts, call, now, nanos)
         {
             return Ok(picked);
         }
-        let now = call.now.unwrap_or_else(Instant::now);
-        let nanos = self.core.clock.nanos_at(now);
         let snapshot = self.snapshot.load();
-        if snapshot.probe_due(nanos) {
-            let probe = snapshot.claim_probe(call.tried, nanos / 1_000_000);
-            self.core.health_changed();
-            if let Some(slot) = probe {
-                return Ok(Picked::begin(Arc::clone(slot), now, nanos, Kind::Probe));
-            }
+        if snapshot.probe_due(nanos)
+            && let Some(picked) = self.probe(&snapshot, call, now, nanos)
+        {
+            return Ok(picked);
         }
         let slot = self.choose(&snapshot, call, nanos)?;
         let (state, kind) = (slot.state(), slot.kind());
@@ -75,6 +86,46 @@ impl<C: Connections> Balancer<C> {
             return Ok(Picked::begin(Arc::clone(slot), now, nanos, kind));
         }
         Ok(Picked::begin(Arc::clone(slot), now, nanos, kind))
+    }
+
+    /// A node of the parts that are asked first.
+    fn pick_part(
+        &self,
+        parts: &Parts<C>,
+        call: &CallInfo<'_>,
+        now: Instant,
+        nanos: u64,
+    ) -> Option<Picked<C>> {
+        match parts {
+            Parts::Zone(local) => local.pick_if_well(call),
+            Parts::Split(split) => {
+                // Of all versions: one of which no node is well gets no calls, and would never be well again.
+                let snapshot = self.snapshot.load();
+                let probe = snapshot.probe_due(nanos);
+                let probe = probe.then(|| self.probe(&snapshot, call, now, nanos));
+                probe.flatten().or_else(|| split.pick(call))
+            }
+        }
+    }
+
+    /// A node whose probe is due, if this call takes it up.
+    #[cold]
+    fn probe(
+        &self,
+        snapshot: &Snapshot<C>,
+        call: &CallInfo<'_>,
+        now: Instant,
+        nanos: u64,
+    ) -> Option<Picked<C>> {
+        let probe = snapshot.claim_probe(call.tried, nanos / 1_000_000);
+        self.core.health_changed();
+        probe.map(|slot| Picked::begin(Arc::clone(slot), now, nanos, Kind::Probe))
+    }
+
+    /// A node, if its nodes are well enough for this call.
+    pub(super) fn pick_if_well(&self, call: &CallInfo<'_>) -> Option<Picked<C>> {
+        let takes = self.snapshot.load().takes_call();
+        takes.then(|| self.pick(call).ok()).flatten()
     }
 
     #[inline]
@@ -142,14 +193,14 @@ impl<C: Connections> Balancer<C> {
     pub(super) fn new(
         core: Arc<Core<C>>,
         choice: Choice,
-        local: Option<Arc<Balancer<C>>>,
+        parts: Option<Parts<C>>,
         strategy: Arc<dyn Strategy>,
         snapshot: Snapshot<C>,
     ) -> Balancer<C> {
         Balancer {
             core,
             choice,
-            local,
+            parts,
             strategy,
             snapshot: ArcSwap::from_pointee(snapshot),
             turn: AtomicUsize::new(fastrand::usize(..)),

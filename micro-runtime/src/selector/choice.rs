@@ -12,6 +12,8 @@ const ZONE: &str = "zone";
 pub(crate) struct Choice {
     /// Sorted, each once.
     filters: Vec<Filter>,
+    /// Versions that share the calls by weight; if there are none, versions are nothing.
+    split: Vec<(Box<str>, u32)>,
     zone: Option<Box<str>>,
     subset: Option<usize>,
 }
@@ -30,6 +32,12 @@ impl Choice {
         }
     }
 
+    /// Nodes of these versions alone, which share the calls by weight; of all versions if none is named.
+    pub(crate) fn split(mut self, versions: &[(Box<str>, u32)]) -> Choice {
+        self.split = versions.to_vec();
+        self
+    }
+
     /// Nodes of this zone first, if there is one.
     pub(crate) fn zone(mut self, zone: Option<&str>) -> Choice {
         self.zone = zone.map(Box::from);
@@ -46,8 +54,21 @@ impl Choice {
         *self == Choice::default()
     }
 
-    /// The same among the nodes of the zone, if there is one.
+    /// The same among the nodes of each of the versions that share the calls, with its weight.
+    pub(super) fn shares(&self) -> impl Iterator<Item = (u32, Choice)> {
+        self.split.iter().map(|(version, weight)| {
+            let filters = [&*self.filters, &[Filter::version(&**version)]].concat();
+            let choice = Choice::of(&filters).zone(self.zone.as_deref());
+            (*weight, choice.subset(self.subset))
+        })
+    }
+
+    /// The same among the nodes of the zone, if there is one. Where versions share the calls, each of them goes by
+    /// zones itself.
     pub(super) fn within_zone(&self) -> Option<Choice> {
+        if !self.split.is_empty() {
+            return None;
+        }
         let zone = Filter::label(ZONE, self.zone.as_deref()?);
         let filters = [&*self.filters, &[zone]].concat();
         Some(Choice::of(&filters).subset(self.subset))
@@ -56,7 +77,10 @@ impl Choice {
     /// Whether a node comes into question at all.
     pub(super) fn keeps(&self, member: &Member) -> bool {
         let mut filters = self.filters.iter();
+        let mut split = self.split.iter().filter(|(_, weight)| *weight > 0);
         filters.all(|filter| filter.keeps(&member.service, &member.node))
+            && (self.split.is_empty()
+                || split.any(|(version, _)| **version == *member.service.version))
     }
 
     /// The places of the nodes of the subset, ascending; `None` if that is all of them.

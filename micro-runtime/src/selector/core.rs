@@ -6,15 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, TryLockError, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::balancer::Balancer;
+use super::balancer::{Asked, Balancer, Parts};
 use super::choice::Choice;
 use super::hash;
 use super::key::{AddressKey, ByHash, Key, keys};
 use super::node::{Clock, Fleet, NodeState, Owner, Slot};
 use super::nodes::Member;
+use super::pick::NO_REGISTRY;
 use super::snapshot::{Everyone, Snapshot};
+use super::split::Split;
 use super::strategy::Strategy;
 use super::table::{Connections, Make};
 use super::weight;
@@ -47,6 +50,11 @@ pub(super) struct Core<C> {
     state: Mutex<State<C>>,
     /// A node's health has changed since the snapshots were made.
     dirty: AtomicBool,
+    /// There is news for whoever waits for a node, which the snapshots may have yet to follow.
+    better: AtomicBool,
+    news: watch::Sender<()>,
+    /// When the registry was asked because the nodes fail.
+    pub(super) asked: Asked,
     me: Weak<Core<C>>,
 }
 
@@ -106,7 +114,7 @@ impl<C: Connections> Core<C> {
             node: Arc::new(node),
             service: Arc::new(Service::default()),
         };
-        let core = Core::new(address, "none", Source::Fixed(vec![known]), clock, make);
+        let core = Core::new(address, NO_REGISTRY, Source::Fixed(vec![known]), clock, make);
         core.update();
         core
     }
@@ -136,6 +144,9 @@ impl<C: Connections> Core<C> {
                 updates: 0,
             }),
             dirty: AtomicBool::new(false),
+            better: AtomicBool::new(false),
+            news: watch::Sender::default(),
+            asked: Asked::default(),
             me: me.clone(),
         })
     }
@@ -146,13 +157,22 @@ impl<C: Connections> Core<C> {
         choice: Choice,
         strategy: Arc<dyn Strategy>,
     ) -> Arc<Balancer<C>> {
-        let local = choice
-            .within_zone()
-            .map(|choice| self.balancer(choice, Arc::clone(&strategy)));
+        let shares = choice.shares().map(|(weight, choice)| {
+            let balancer = self.balancer(choice, Arc::clone(&strategy));
+            (weight, balancer)
+        });
+        let parts = match (Split::new(shares), choice.within_zone()) {
+            (Some(split), _) => Some(Parts::Split(split)),
+            (None, Some(choice)) => {
+                let local = self.balancer(choice, Arc::clone(&strategy));
+                Some(Parts::Zone(local))
+            }
+            (None, None) => None,
+        };
         self.with_state(|state| {
             let snapshot = Snapshot::new(&state.current, &choice, self.seed);
             let core = Arc::clone(self);
-            let balancer = Arc::new(Balancer::new(core, choice, local, strategy, snapshot));
+            let balancer = Arc::new(Balancer::new(core, choice, parts, strategy, snapshot));
             state
                 .balancers
                 .retain(|balancer| balancer.strong_count() > 0);
@@ -207,6 +227,7 @@ impl<C: Connections> Core<C> {
         });
         // A call that is picking from one of them must not be the one that has to free it.
         state.retired = retired;
+        self.better.store(true, Ordering::SeqCst);
     }
 
     /// A node of an update, with what is remembered of it.
@@ -267,6 +288,11 @@ impl<C: Connections> Core<C> {
         }
     }
 
+    /// Changes when there may be a node for whoever waits for one.
+    pub(super) fn news(&self) -> watch::Receiver<()> {
+        self.news.subscribe()
+    }
+
     /// How many nodes' states are kept, whether they are there or not.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
@@ -294,12 +320,21 @@ impl<C: Connections> Core<C> {
                 balancer.follow_health();
             }
         }
+        // Only now do the snapshots show what the news is about.
+        if self.better.swap(false, Ordering::SeqCst) {
+            self.news.send_replace(());
+        }
     }
 }
 
 impl<C: Connections> Owner for Core<C> {
     fn health_changed(&self) {
         self.dirty.store(true, Ordering::SeqCst);
+        self.settle();
+    }
+
+    fn improved(&self) {
+        self.better.store(true, Ordering::SeqCst);
         self.settle();
     }
 }

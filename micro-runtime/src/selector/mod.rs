@@ -30,6 +30,7 @@ mod nodes;
 mod pick;
 mod picker;
 mod snapshot;
+mod split;
 mod strategy;
 mod table;
 mod weight;
@@ -39,7 +40,7 @@ pub use nodes::{CallInfo, Candidate, Nodes};
 pub use picker::{Pick, Picker};
 pub use strategy::{ByKey, P2c, Random, RoundRobin, Strategy, Weighted};
 
-pub(crate) use balancer::Balancer;
+pub(crate) use balancer::{Balancer, News};
 pub(crate) use choice::Choice;
 pub(crate) use node::Slot;
 pub(crate) use nodes::Tried;

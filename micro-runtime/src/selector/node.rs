@@ -65,6 +65,8 @@ pub(super) struct Fleet {
 /// Told when a node is put aside or comes back.
 pub(super) trait Owner: Send + Sync + 'static {
     fn health_changed(&self);
+    /// A node has a connection again or has answered again, of which whoever waits for one is to hear.
+    fn improved(&self);
 }
 
 /// The time since the selector was made: in nanoseconds for loads, in milliseconds for health.
@@ -174,6 +176,7 @@ impl NodeState {
     pub(super) fn connected(&self) {
         self.suspect.store(false, Ordering::Relaxed);
         self.returned();
+        self.tell_better();
     }
 
     /// The registry names the node again: if it was put aside, the next call finds out whether it is well.
@@ -191,6 +194,7 @@ impl NodeState {
             self.load.forget();
             let changed = self.health.recovered(self.clock.now());
             self.tell(changed);
+            self.tell_better();
         }
     }
 
@@ -201,6 +205,12 @@ impl NodeState {
 
     pub(super) fn is_suspect(&self) -> bool {
         self.suspect.load(Ordering::Relaxed)
+    }
+
+    fn tell_better(&self) {
+        if let Some(owner) = self.owner.upgrade() {
+            owner.improved();
+        }
     }
 
     fn tell(&self, changed: bool) {
@@ -229,6 +239,11 @@ impl Clock {
         // 64 bits are 584 years, and cheaper than the 128 of `as_nanos`.
         let passed = instant.saturating_duration_since(self.0);
         passed.as_secs() * 1_000_000_000 + u64::from(passed.subsec_nanos())
+    }
+
+    /// The instant at so many nanoseconds.
+    pub(super) fn instant(self, nanos: u64) -> Instant {
+        self.0 + Duration::from_nanos(nanos)
     }
 
     pub(super) fn until(self, millis: u64) -> Duration {

@@ -27,8 +27,10 @@ pub(super) struct Snapshot<C> {
     ready: Option<Box<[u32]>>,
     /// Where each of those ends by its weight; `None` if all have the same.
     ends: Option<Box<[u64]>>,
-    /// Places of those put aside.
-    aside: Box<[u32]>,
+    /// How many are put aside.
+    aside: usize,
+    /// Places of those that a probe brings back.
+    probed: Box<[u32]>,
     /// When the first of them may be probed, in nanoseconds on the selector's clock; `u64::MAX` if none waits for it.
     next_probe: u64,
     /// How many there were before the filters.
@@ -103,7 +105,8 @@ impl<C> Snapshot<C> {
     ///
     /// The rest of them stay in use (Envoy's panic threshold is the same half): when so many fail it is more
     /// likely that we are cut off than that they are all dead, and the few left would drown. Those stay that
-    /// would be probed soonest.
+    /// would be probed soonest. They are probed too, while any node is well: a strategy that prefers what is well
+    /// gives them no calls by which they could show that they are.
     fn split(members: Arc<[Member]>, slots: Arc<[Arc<Slot<C>>]>, seen: usize) -> Snapshot<C> {
         let mut ill: Vec<(u64, u32)> = members
             .iter()
@@ -116,13 +119,19 @@ impl<C> Snapshot<C> {
             .collect();
         let most = members.len() / 2;
         let panic = ill.len() > most;
+        let some_are_well = ill.len() < members.len();
+        let places = |ill: &[(u64, u32)]| {
+            let mut places: Box<[u32]> = ill.iter().map(|(_, place)| *place).collect();
+            places.sort_unstable();
+            places
+        };
+        let first = |ill: &[(u64, u32)]| ill.iter().map(|(until, _)| *until).min();
+        let all = (panic && some_are_well).then(|| (first(&ill), places(&ill)));
         if panic {
             ill.sort_unstable_by(|a, b| b.cmp(a));
             ill.truncate(most);
         }
-        let next_probe = ill.iter().map(|(until, _)| *until).min();
-        let mut aside: Box<[u32]> = ill.into_iter().map(|(_, place)| place).collect();
-        aside.sort_unstable();
+        let aside = places(&ill);
         let ready = (!aside.is_empty()).then(|| all_but(members.len(), &aside));
         let weights = members.iter().map(|member| member.weight);
         let ends = match &ready {
@@ -136,6 +145,8 @@ impl<C> Snapshot<C> {
             }
         };
         let well = members.len() - aside.len();
+        let aside_len = aside.len();
+        let (next_probe, probed) = all.unwrap_or_else(|| (first(&ill), aside));
         Snapshot {
             // Below half nobody knows how many are well, and it does not matter.
             takes: if panic || members.is_empty() {
@@ -147,7 +158,8 @@ impl<C> Snapshot<C> {
             members,
             slots,
             ready,
-            aside,
+            aside: aside_len,
+            probed,
             next_probe: next_probe.map_or(u64::MAX, |millis| millis.saturating_mul(1_000_000)),
             seen,
         }
@@ -192,7 +204,7 @@ impl<C> Snapshot<C> {
     }
 
     pub(super) fn aside(&self) -> usize {
-        self.aside.len()
+        self.aside
     }
 
     /// In milliseconds.
@@ -233,7 +245,7 @@ impl<C: Connections> Snapshot<C> {
     /// A node put aside whose time has come, if nobody else has taken it up and the call has not been there.
     /// Those that have no connection to be trusted are dialled meanwhile.
     pub(super) fn claim_probe(&self, tried: Option<&Tried>, now: u64) -> Option<&Arc<Slot<C>>> {
-        self.aside
+        self.probed
             .iter()
             .filter_map(|place| self.slots.get(*place as usize))
             .find(|slot| {

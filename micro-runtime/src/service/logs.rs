@@ -2,7 +2,7 @@
 
 use tracing::Level;
 use tracing::subscriber::Subscriber;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -10,7 +10,11 @@ use super::settings::LogLevel;
 
 /// Crates below us whose events are about single frames: they would bury everything else, so they are held
 /// to warnings unless everything is asked for.
-const NOISY: [&str; 5] = ["h2", "hyper", "mio", "tokio", "rustls"];
+const NOISY: [&str; 6] = ["h2", "hickory", "hyper", "mio", "rustls", "tokio"];
+
+/// Those that tell of each attempt to connect, as a warning or an error. The registries that use them say what
+/// matters of it, so these are not heard at all unless everything is asked for.
+const REPEATED: [&str; 1] = ["async_nats"];
 
 /// Writes events of `level` and above to stderr, one a line, from now on and for the whole process, unless
 /// the program has set a subscriber already: then that one stays. Says whether it did.
@@ -37,6 +41,9 @@ where
     if level != Level::TRACE {
         for target in NOISY {
             filter = filter.with_target(target, level.min(Level::WARN));
+        }
+        for target in REPEATED {
+            filter = filter.with_target(target, LevelFilter::OFF);
         }
     }
     let layer = tracing_subscriber::fmt::layer()
@@ -120,6 +127,8 @@ mod tests {
             tracing::trace!("t");
             tracing::debug!(target: "h2::codec", "frame");
             tracing::warn!(target: "h2", "odd");
+            tracing::error!(target: "async_nats::connector", "attempts");
+            tracing::debug!(target: "hickory_net::udp", "packet");
         };
         for (level, expected) in [
             (LogLevel::Fatal, "ERROR e"),
@@ -129,7 +138,7 @@ mod tests {
             (LogLevel::Debug, "ERROR e|WARN w|INFO i|DEBUG d|WARN odd"),
             (
                 LogLevel::Trace,
-                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd",
+                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd|ERROR attempts|DEBUG packet",
             ),
         ] {
             assert_eq!(written(level, speak).join("|"), expected, "{level:?}");

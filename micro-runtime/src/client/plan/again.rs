@@ -10,7 +10,6 @@ use super::{OPENING, Plan};
 use crate::client::limit::{Limit, Over};
 use crate::client::pool::{NoConnection, Pool};
 use crate::client::receive::{Failure, Pushback};
-use crate::deadline::Deadline;
 use crate::interceptor::AttemptKind;
 use crate::selector::{self, NoNode, Picked, Tried};
 use crate::status::{Code, Status};
@@ -22,15 +21,9 @@ const PAUSE: Pause = Pause {
     most: Duration::from_secs(120),
 };
 
-/// The pause between two looks for a node by a call that waits for one.
-const WAIT: Pause = Pause {
-    first: Duration::from_millis(20),
-    most: Duration::from_millis(500),
-};
-
-struct Pause {
-    first: Duration,
-    most: Duration,
+pub(super) struct Pause {
+    pub(super) first: Duration,
+    pub(super) most: Duration,
 }
 
 const FACTOR: f64 = 1.6;
@@ -40,7 +33,7 @@ const JITTER: f64 = 0.2;
 
 impl Pause {
     /// The pause after so many before it.
-    fn after(&self, before: u32) -> Duration {
+    pub(super) fn after(&self, before: u32) -> Duration {
         let exponent = i32::try_from(before.min(32)).unwrap_or(32);
         let jitter = 1.0 - JITTER + 2.0 * JITTER * fastrand::f64();
         let pause = self.first.mul_f64(FACTOR.powi(exponent)).min(self.most);
@@ -73,7 +66,7 @@ impl Plan {
             NoConnection::Failed(broken) => {
                 Status::unavailable(format_args!("no connection to node {address}: {broken}"))
             }
-            NoConnection::BackingOff(broken) => Status::unavailable(format_args!(
+            NoConnection::BackingOff(broken, _) => Status::unavailable(format_args!(
                 "no connection to node {address} a moment ago: {broken}"
             )),
             NoConnection::Crowded => Status::resource_exhausted(format_args!(
@@ -82,6 +75,7 @@ impl Plan {
         };
         self.last = Some(status.clone());
         self.answer = None;
+        self.unreached |= !matches!(failed, NoConnection::Crowded);
         if !counted {
             self.tried.add(&picked);
         }
@@ -93,7 +87,13 @@ impl Plan {
                 picked.failed(selector::Failure::Connection);
             }
             // Nobody was asked anything: that was no attempt.
-            NoConnection::BackingOff(_) | NoConnection::Crowded => drop(picked),
+            NoConnection::BackingOff(_, again) => {
+                if let Some(wait) = &mut self.wait {
+                    wait.dial_at(*again);
+                }
+                drop(picked);
+            }
+            NoConnection::Crowded => drop(picked),
         }
     }
 
@@ -109,6 +109,8 @@ impl Plan {
                 Ok(()) => return Ok(()),
                 Err(no_node) => no_node,
             }
+        } else if self.look_again(&no_node, opening).await? {
+            return Ok(());
         } else {
             no_node
         };
@@ -121,8 +123,7 @@ impl Plan {
             self.repeating = false;
             pause
         } else if self.wait_for_ready && self.answer.is_none() {
-            self.waits += 1;
-            WAIT.after(self.waits - 1)
+            return self.wait(&no_node).await;
         } else {
             return Err(self.exhausted(&no_node));
         };
@@ -130,23 +131,6 @@ impl Plan {
         match self.limit.bound(sleep(pause)).await {
             Ok(()) => Ok(()),
             Err(over) => Err(self.over(over, format_args!("a node was waited for: {no_node}"))),
-        }
-    }
-
-    async fn look_up(&mut self, opening: Option<&mut Limit>) -> Result<Result<(), NoNode>, Status> {
-        let limit = opening.unwrap_or(&mut self.limit);
-        // Without a deadline only a call that waits for ever comes here, and asks again and again.
-        let deadline = limit.deadline().unwrap_or_else(|| Deadline::after(OPENING));
-        match limit.bound(self.balancer.ready(deadline)).await {
-            Ok(found) => Ok(found),
-            Err(over) => {
-                let registry = self.target.registry_name();
-                let name = self.balancer.name();
-                Err(self.over(
-                    over,
-                    format_args!("service {name:?} was looked up in the registry {registry}"),
-                ))
-            }
         }
     }
 
@@ -179,6 +163,7 @@ impl Plan {
         }
         self.last = Some(status);
         self.answer = failure.answered.then(|| failure.status.clone());
+        self.unreached |= failure.gone;
         true
     }
 
@@ -269,6 +254,10 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit() {
+        let pauses = Pause {
+            first: Duration::from_millis(20),
+            most: Duration::from_millis(500),
+        };
         for (before, millis) in [
             (0, 20.0),
             (1, 32.0),
@@ -276,7 +265,7 @@ mod tests {
             (10, 500.0),
             (1000, 500.0),
         ] {
-            let pause = WAIT.after(before).as_secs_f64() * 1000.0;
+            let pause = pauses.after(before).as_secs_f64() * 1000.0;
             let around = millis * (1.0 - JITTER)..=millis * (1.0 + JITTER);
             assert!(around.contains(&pause), "{before}: {pause} ms");
         }

@@ -25,7 +25,8 @@ use crate::selector::{self, NoNode, Picked, Slot, Tried};
 use crate::status::Status;
 
 /// Makes a unary call to its end, with hedges.
-pub(super) async fn unary(plan: Plan, body: Bytes, hedge: Arc<Hedge>) -> Result<Reply, Status> {
+pub(super) async fn unary(mut plan: Plan, body: Bytes, hedge: Arc<Hedge>) -> Result<Reply, Status> {
+    plan.listen();
     let opening = match plan.limit.deadline() {
         None if !plan.wait_for_ready => Some(plan.limit.at_most(OPENING)),
         _ => None,
@@ -166,8 +167,8 @@ impl Race {
                 }
                 Err(_) if !self.running.is_empty() => return Ok(()),
                 Err(no_node) => match self.plan.slow.take() {
-                    Some((picked, began)) => {
-                        self.start(picked, kind, began, true);
+                    Some(slow) => {
+                        self.start(slow.picked, slow.kind, slow.began, true);
                         return Ok(());
                     }
                     None => self.find(no_node).await?,
@@ -284,7 +285,7 @@ impl Race {
             let what = format_args!("a connection was made");
             return Err(self.plan.over(Over::Deadline, what));
         }
-        self.plan.slow = Some((runner.picked, runner.began));
+        self.plan.is_slow(runner.picked, runner.began, runner.kind);
         self.begin(AttemptKind::Transparent).await
     }
 
@@ -303,6 +304,7 @@ impl Race {
         }
         self.plan.last = Some(status);
         self.plan.answer = failure.answered.then(|| failure.status.clone());
+        self.plan.unreached |= failure.gone;
         if failure.unprocessed {
             if !self.plan.may_go_elsewhere() {
                 return self.ended();
@@ -348,6 +350,7 @@ impl Race {
                 loser.picked.beaten();
             }
         }
+        self.plan.give_up_slow();
         self.turn_to(&runner);
         let node = Arc::clone(&runner.picked.slot().node());
         self.plan.succeeded(&runner.picked);
@@ -362,6 +365,7 @@ impl Race {
 
     /// Gives up what is under way.
     fn cancel(&mut self) {
+        self.plan.give_up_slow();
         for runner in std::mem::take(&mut self.running) {
             self.plan.attempts += 1;
             let status = Status::cancelled("another attempt has ended the call");
@@ -372,6 +376,7 @@ impl Race {
     }
 
     fn timed_out(&mut self, over: Over) -> Status {
+        self.plan.give_up_slow();
         let running = std::mem::take(&mut self.running);
         self.plan.attempts += u32::try_from(running.len()).unwrap_or(u32::MAX);
         let nodes: Vec<_> = running

@@ -2,6 +2,7 @@
 
 mod again;
 mod hedge;
+mod wait;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::metadata::Metadata;
 use crate::registry::Node;
 use crate::selector::{self, Balancer, CallInfo, NoNode, Picked, Slot, Tried};
 use crate::status::Status;
+pub(super) use wait::Wait;
 
 /// How long look-up, pick and connect may take for a call without a deadline.
 const OPENING: Duration = Duration::from_secs(5);
@@ -65,7 +67,7 @@ pub(super) struct Plan {
     picked: Option<Picked<Pool>>,
     /// A node whose connection takes longer than [`PATIENCE`]; the call comes back to it when there is no
     /// other.
-    slow: Option<(Picked<Pool>, Instant)>,
+    slow: Option<Slow>,
     tried: Tried,
     /// How often a node refused it after it had been sent there.
     refused: u32,
@@ -73,8 +75,12 @@ pub(super) struct Plan {
     goodbyes: u32,
     /// How often it went to a node again.
     revisits: u32,
-    /// How often it waited for any node at all.
-    waits: u32,
+    /// A node could not be reached since the registry was last asked for others …
+    unreached: bool,
+    /// … which delays the call's end until then at most.
+    ask_until: Option<Instant>,
+    /// Of a call that waits for a node.
+    wait: Option<Wait>,
     /// How long the server that answered last wants it to wait.
     delay: Option<Duration>,
     /// The last attempt's failure is one that a call that is safe to repeat may be repeated for.
@@ -82,6 +88,14 @@ pub(super) struct Plan {
     last: Option<Status>,
     /// The same, if it is a node's own answer: it is the best that can be told.
     answer: Option<Status>,
+}
+
+/// An attempt that waits for its connection while the call goes elsewhere.
+#[derive(Debug)]
+struct Slow {
+    picked: Picked<Pool>,
+    began: Instant,
+    kind: AttemptKind,
 }
 
 /// An attempt that is under way.
@@ -131,7 +145,9 @@ impl Plan {
             refused: 0,
             goodbyes: 0,
             revisits: 0,
-            waits: 0,
+            unreached: false,
+            ask_until: None,
+            wait: None,
             delay: None,
             repeating: false,
             last: None,
@@ -185,6 +201,7 @@ impl Plan {
     /// The call is over.
     pub(super) async fn open(mut self, first: Option<Bytes>, end: bool) -> Result<Opened, Status> {
         self.pushed_back().await?;
+        self.listen();
         let mut opening = match self.limit.deadline() {
             None if !self.wait_for_ready => Some(self.limit.at_most(OPENING)),
             _ => None,
@@ -199,9 +216,10 @@ impl Plan {
                     (picked, false)
                 }
                 Err(no_node) => match self.slow.take() {
-                    Some((picked, began)) => {
-                        self.began = began;
-                        (picked, true)
+                    Some(slow) => {
+                        self.began = slow.began;
+                        self.kind = slow.kind;
+                        (slow.picked, true)
                     }
                     None => {
                         self.find(no_node, opening.as_mut()).await?;
@@ -230,15 +248,7 @@ impl Plan {
             match bound {
                 Ok(Ok(Ok((out, incoming)))) => {
                     self.attempts += u32::from(!patient);
-                    if let Some((slow, began)) = self.slow.take() {
-                        let text = format_args!("no connection yet, another node took the call");
-                        self.record(
-                            &slow,
-                            began,
-                            AttemptKind::First,
-                            Err(Status::cancelled(text)),
-                        );
-                    }
+                    self.give_up_slow();
                     let mut picked = picked;
                     picked.sent();
                     return Ok(self.opened(picked, out, incoming));
@@ -248,8 +258,8 @@ impl Plan {
                 Ok(Err(_)) => {
                     self.attempts += 1;
                     self.tried.add(&picked);
+                    self.is_slow(picked, self.began, self.kind);
                     self.kind = AttemptKind::Transparent;
-                    self.slow = Some((picked, self.began));
                 }
                 Err(over) => {
                     self.attempts += u32::from(!patient);
@@ -262,6 +272,29 @@ impl Plan {
                     return Err(status);
                 }
             }
+        }
+    }
+
+    /// A connection takes long. The call comes back to it when there is no other node, but to one such alone.
+    fn is_slow(&mut self, picked: Picked<Pool>, began: Instant, kind: AttemptKind) {
+        self.give_up_slow();
+        self.slow = Some(Slow {
+            picked,
+            began,
+            kind,
+        });
+    }
+
+    /// The call does not come back to the connection that takes long.
+    fn give_up_slow(&mut self) {
+        if let Some(Slow {
+            picked,
+            began,
+            kind,
+        }) = self.slow.take()
+        {
+            let status = Status::cancelled("no connection yet, the call went to another node");
+            self.record(&picked, began, kind, Err(status));
         }
     }
 

@@ -194,10 +194,10 @@ impl State {
         let Some(plan) = self.report(failure) else {
             return;
         };
-        let me = Weak::clone(&self.me);
+        let mut again = Again(Weak::clone(&self.me));
         let task = tokio::spawn(async move {
             let opened = plan.open(None, false).await;
-            if let Some(shared) = me.upgrade() {
+            if let Some(shared) = std::mem::take(&mut again.0).upgrade() {
                 shared.lock().opened(opened);
             }
         });
@@ -265,6 +265,21 @@ impl State {
             Phase::Over(Ok(())) => Some(answered()),
             Phase::Over(Err(status)) => Some(status.clone()),
             Phase::Open(_) | Phase::Again(_) => None,
+        }
+    }
+}
+
+/// The task that takes the call to another node. However it ends, the halves hear of it: a strategy may panic in it,
+/// or its runtime end.
+struct Again(Weak<Shared>);
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.upgrade() {
+            let status = Status::internal(
+                "the stream was not opened at another node: its task has panicked, or its runtime has ended",
+            );
+            shared.lock().opened(Err(status));
         }
     }
 }

@@ -19,6 +19,7 @@ macro_rules! on_every_engine {
     )*};
 }
 
+mod again;
 mod budget;
 mod calls;
 mod faults;
@@ -29,6 +30,7 @@ mod pool;
 mod retries;
 mod simulation;
 mod streams;
+mod waiting;
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -37,7 +39,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{Client, ClientOptions, Dial, Target};
 use crate::codec::Prost;
@@ -231,6 +233,7 @@ struct Sites {
     sites: HashMap<String, Site>,
     dials: HashMap<String, usize>,
     drainers: HashMap<String, Vec<Drainer>>,
+    connected: watch::Sender<Option<tokio::time::Instant>>,
 }
 
 impl Network {
@@ -256,6 +259,13 @@ impl Network {
         let mut sites = self.0.lock().unwrap();
         sites.sites.insert(address.into(), Site::Refuses);
         sites.drainers.remove(address);
+    }
+
+    /// Waits for the first connection that is made; when that is.
+    pub(super) async fn connects(&self) -> tokio::time::Instant {
+        let mut connected = self.0.lock().unwrap().connected.subscribe();
+        let first = connected.wait_for(Option::is_some).await.unwrap();
+        first.unwrap()
     }
 
     /// The drains of the connections to an address.
@@ -292,6 +302,12 @@ impl Dial for Network {
                     let mut sites = network.0.lock().unwrap();
                     let drainers = sites.drainers.entry(address.to_string()).or_default();
                     drainers.push(drainer);
+                    let now = tokio::time::Instant::now();
+                    sites.connected.send_if_modified(|first| {
+                        let none = first.is_none();
+                        first.get_or_insert(now);
+                        none
+                    });
                     Ok(connection)
                 }
                 Some(Site::Hangs) => std::future::pending().await,
@@ -337,7 +353,7 @@ pub(super) async fn client(network: &Network, addresses: &[&str]) -> Client {
     client_of(network, registry(addresses).await)
 }
 
-pub(super) fn client_of(network: &Network, registry: Memory) -> Client {
+pub(super) fn client_of(network: &Network, registry: impl Registry) -> Client {
     Client::new(
         Arc::new(registry),
         Arc::new(RoundRobin),

@@ -368,3 +368,42 @@ async fn headers_and_trailers_of_a_bidirectional_stream(engine: Engine) {
     assert_eq!(replies.trailers().unwrap().get("x-tail"), Some("t"));
     assert_eq!(replies.headers().await.unwrap().get("x-head"), Some("h"));
 }
+
+/// Chooses the first node, and panics when it is asked for a call that has been somewhere.
+struct Panics;
+
+impl crate::selector::Strategy for Panics {
+    fn pick(
+        &self,
+        _: &crate::selector::Nodes<'_>,
+        call: &crate::selector::CallInfo<'_>,
+    ) -> Option<usize> {
+        assert!(call.tried() == 0, "the strategy panics");
+        Some(0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_that_panics_behind_a_bidirectional_stream_ends_it() {
+    let network = Network::default();
+    for address in ["a:1", "b:1"] {
+        network.serve(address, |exchange: Exchange| async move {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            exchange.reply.reset(reset::REFUSED_STREAM);
+        });
+    }
+    let registry = registry(&["a:1", "b:1"]).await;
+    let client = Client::new(
+        Arc::new(registry),
+        Arc::new(Panics),
+        Arc::new(network),
+        ClientOptions::new(),
+    );
+    let target = client.unwrap().target("echo");
+    let (mut requests, mut replies) = target.bidi(&CHAT).await.unwrap();
+    let receiving = tokio::time::timeout(Duration::from_secs(60), replies.recv());
+    let status = receiving.await.expect("it ends").unwrap_err();
+    assert_eq!(status.code(), Code::Internal, "{status}");
+    let status = requests.send(String::new()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal, "{status}");
+}

@@ -43,7 +43,7 @@ impl Address {
     pub(crate) fn parse(text: &str) -> Result<Address, Error> {
         let wrong = |why: &str| {
             Error::config(format_args!(
-                "expected an address such as 10.0.0.7:2379 or https://user:password@host:2379, found {}: {why}",
+                "expected an address such as host, host:port or https://user:password@host:port, found {}: {why}",
                 shown(text)
             ))
         };

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `address` | a server's address as users write it: scheme, user, host, port, path, parameters |
 //! | `diff` | two answers, as the events that lead from one to the other |
+//! | `fit` | endpoints where there is little room for them |
 //! | `group` | changes of single nodes, as few events; services of one node, as versions |
+//! | `hex` | bytes as hex digits |
 //! | `join` | several requests at once |
 //! | `task` | the task behind a registry, which the first call starts and the last clone ends |
 
@@ -16,9 +18,21 @@
     feature = "nats",
     feature = "zookeeper"
 ))]
-#[allow(dead_code, reason = "each back-end needs another part of it")]
+#[cfg_attr(
+    not(all(
+        feature = "consul",
+        feature = "dns",
+        feature = "etcd",
+        feature = "kubernetes",
+        feature = "nats",
+        feature = "zookeeper"
+    )),
+    allow(dead_code, reason = "each back-end needs another part of it")
+)]
 pub(super) mod address;
 pub(super) mod diff;
+#[cfg(any(feature = "consul", feature = "kubernetes", feature = "mdns"))]
+pub(super) mod fit;
 #[cfg(any(
     feature = "etcd",
     feature = "mdns",
@@ -26,6 +40,8 @@ pub(super) mod diff;
     feature = "zookeeper"
 ))]
 pub(super) mod group;
+#[cfg(any(feature = "consul", feature = "mdns"))]
+pub(super) mod hex;
 pub(super) mod join;
 #[cfg(any(feature = "nats", feature = "zookeeper"))]
 pub(super) mod task;

@@ -93,8 +93,8 @@ impl Bits {
 mod tests {
     use std::io::Read;
 
-    use super::super::hex::hex;
     use super::*;
+    use crate::registry::common::hex::hex;
 
     /// Text and stream, as Go 1.26 writes them.
     const GO: &[(&str, &str)] = &[

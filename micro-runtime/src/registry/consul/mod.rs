@@ -14,7 +14,6 @@
 mod agents;
 mod api;
 mod follow;
-mod hex;
 mod literal;
 mod nodes;
 mod slots;

@@ -19,9 +19,10 @@ use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 
-use super::hex::{hex, unhex};
 use super::literal;
-use crate::registry::{Endpoint, Node, Service, Value, keys};
+use crate::registry::common::fit::{LeftOut, Room, fit};
+use crate::registry::common::hex::{hex, unhex};
+use crate::registry::{Endpoint, Node, Service, Value};
 
 /// The most text that is unpacked from a tag. A tag of 64 KB could hold 32 MB of zeros.
 pub(super) const TEXT_MAX: usize = 64 * 1024;
@@ -34,32 +35,13 @@ const ANSWER_MAX: usize = 64 << 20;
 const ENDPOINTS_MAX: usize = 4096;
 const VALUES_MAX: usize = 8192;
 
-/// The tags of one service may have this many bytes with comments and fields; above, comments are left out,
-/// then the fields of messages. Every node of the service carries them, in every answer to everyone who watches.
-const DETAILS_MAX: usize = 64 * 1024;
-
-/// Above this the endpoints are left out. Consul's servers complain of entries of their log from 512 KiB on (raft
-/// suggested maximum).
-const TAGS_MAX: usize = 384 * 1024;
-
-/// What is in an endpoint's metadata for people alone.
-const COMMENTS: [&str; 3] = [
-    keys::DESCRIPTION,
-    keys::REQUEST_DESCRIPTION,
-    keys::RESPONSE_DESCRIPTION,
-];
-
-/// What did not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum LeftOut {
-    Nothing,
-    /// The comments of the endpoints and of their messages.
-    Comments,
-    /// Those, and the fields of the endpoints' messages.
-    Values,
-    /// The endpoints.
-    Endpoints,
-}
+/// The bytes that the tags of one service may have. Every node of the service carries them, in every answer to
+/// everyone who watches; and Consul's servers complain of entries of their log from 512 KiB on (raft suggested
+/// maximum).
+pub(super) const ROOM: Room = Room {
+    details: 64 * 1024,
+    all: 384 * 1024,
+};
 
 /// What the tags of a service say. Two services with the same tags read the same, so that what was read is kept.
 #[derive(Default)]
@@ -99,44 +81,18 @@ pub(super) fn write(service: &Service, node: &Node) -> (Vec<String>, LeftOut) {
 }
 
 fn endpoints(endpoints: &[Endpoint], others: usize) -> (Vec<String>, LeftOut) {
-    let mut endpoints = endpoints.to_vec();
-    for left_out in [LeftOut::Nothing, LeftOut::Comments, LeftOut::Values] {
-        match left_out {
-            LeftOut::Comments => endpoints.iter_mut().for_each(drop_comments),
-            LeftOut::Values => endpoints.iter_mut().for_each(drop_values),
-            LeftOut::Nothing | LeftOut::Endpoints => {}
-        }
+    let fitted = fit(endpoints.to_vec(), ROOM, |endpoints, limit| {
         let texts: Vec<Vec<u8>> = endpoints.iter().map(json).collect();
         if texts.len() > ENDPOINTS_MAX || texts.iter().any(|text| text.len() > TEXT_MAX) {
-            continue;
+            return None;
         }
         let tags: Vec<String> = texts
             .iter()
             .map(|text| pack(Kind::Endpoint, text))
             .collect();
-        let limit = if left_out == LeftOut::Values {
-            TAGS_MAX
-        } else {
-            DETAILS_MAX
-        };
-        if length(&tags) + others <= limit {
-            return (tags, left_out);
-        }
-    }
-    (Vec::new(), LeftOut::Endpoints)
-}
-
-fn drop_comments(endpoint: &mut Endpoint) {
-    for key in COMMENTS {
-        endpoint.metadata.remove(key);
-    }
-}
-
-fn drop_values(endpoint: &mut Endpoint) {
-    let shapes = [&mut endpoint.request, &mut endpoint.response];
-    for value in shapes.into_iter().flatten() {
-        value.values.clear();
-    }
+        (length(&tags) + others <= limit).then_some(tags)
+    });
+    fitted.unwrap_or((Vec::new(), LeftOut::Endpoints))
 }
 
 fn length(tags: &[String]) -> usize {
@@ -270,6 +226,7 @@ fn count(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::keys;
     use proptest::prelude::*;
 
     /// What go-micro writes.
@@ -382,7 +339,7 @@ mod tests {
             };
             let (tags, left_out) = write(&service, &node(&[("protocol", "grpc")]));
             assert_eq!(left_out, expected, "{endpoints} {fields}");
-            assert!(length(&tags) <= TAGS_MAX);
+            assert!(length(&tags) <= ROOM.all);
             let mut reader = Reader::default();
             assert_eq!(reader.version(&tags), "latest");
             assert_eq!(reader.metadata(&tags)["protocol"], "grpc");

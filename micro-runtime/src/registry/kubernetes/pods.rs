@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 use crate::registry::Service;
+use crate::registry::common::fit::{Room, fit};
 
 /// The label of pods with a service, and the value of all labels.
 const TYPE_LABEL: &str = "micro.mu/type";
@@ -18,8 +19,11 @@ const ANNOTATION: &str = "micro.mu/service-";
 /// The most characters of a label's name behind its prefix (Kubernetes: 63 behind the slash).
 const NAME_MAX: usize = 63 - "selector-".len();
 
-/// The most bytes of one service's annotation: all of a pod's together may have 256 KiB.
-const ANNOTATION_MAX: usize = 200 * 1024;
+/// The bytes that one service's annotation may have: all of a pod's together may have 256 KiB.
+const ROOM: Room = Room {
+    details: 200 * 1024,
+    all: 200 * 1024,
+};
 
 /// The most nodes that are taken in of one pod, which has one.
 const NODES_MAX: usize = 64;
@@ -164,41 +168,24 @@ pub(super) fn deregistered(service: &Service) -> Result<Value, Error> {
     } }))
 }
 
-/// The JSON of a service; what does not fit is left out in steps: the fields of types, then endpoints.
+/// The JSON of a service; what does not fit is left out in steps.
 fn annotation(service: &Service) -> Result<String, Error> {
     let mut service = service.versioned();
-    for step in ["", "the types of endpoints", "all endpoints"] {
-        match step {
-            "the types of endpoints" => {
-                for endpoint in &mut service.endpoints {
-                    for value in [&mut endpoint.request, &mut endpoint.response]
-                        .into_iter()
-                        .flatten()
-                    {
-                        value.values.clear();
-                    }
-                }
-            }
-            "all endpoints" => service.endpoints.clear(),
-            _ => {}
-        }
-        let text = serde_json::to_string(&service)
-            .map_err(|error| Error::registry("a service is no JSON").with_source(error))?;
-        if text.len() <= ANNOTATION_MAX {
-            if !step.is_empty() {
-                tracing::warn!(
-                    service = service.name,
-                    left_out = step,
-                    "An annotation of a pod has no room for the whole service"
-                );
-            }
-            return Ok(text);
-        }
-    }
-    Err(Error::config(format_args!(
-        "the service {:?} does not fit an annotation of {ANNOTATION_MAX} bytes, even without its endpoints",
-        service.name
-    )))
+    let endpoints = std::mem::take(&mut service.endpoints);
+    let fitted = fit(endpoints, ROOM, |endpoints, limit| {
+        service.endpoints = endpoints.to_vec();
+        // Writing maps with string keys into a string cannot fail.
+        let text = serde_json::to_string(&service).unwrap_or_default();
+        Some(text).filter(|text| text.len() <= limit)
+    });
+    let (text, left_out) = fitted.ok_or_else(|| {
+        Error::config(format_args!(
+            "the service {:?} does not fit an annotation of {} bytes, even without its endpoints",
+            service.name, ROOM.all
+        ))
+    })?;
+    left_out.tell(&service.name, "kubernetes", ROOM);
+    Ok(text)
 }
 
 /// A name as part of a label, whose name has at most 63 characters and ends in a letter or a digit.
@@ -301,10 +288,10 @@ mod tests {
                 .values
                 .is_empty()
         );
-        large.endpoints[0].name = "x".repeat(ANNOTATION_MAX);
+        large.endpoints[0].name = "x".repeat(ROOM.all);
         let read: Service = serde_json::from_str(&annotation(&large).unwrap()).unwrap();
         assert!(read.endpoints.is_empty());
-        large.name = "x".repeat(ANNOTATION_MAX);
+        large.name = "x".repeat(ROOM.all);
         assert!(annotation(&large).is_err());
     }
 

@@ -34,7 +34,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, warn};
 
 use self::engine::{Engine, Prepared};
 use self::interfaces::Selection;
@@ -42,7 +41,8 @@ use self::lookup::Subject;
 use self::name::Name;
 use self::sockets::Sockets;
 use self::task::{Command, Task};
-use self::txt::{LeftOut, Text};
+use self::txt::Text;
+use super::common::fit::LeftOut;
 use crate::error::Error;
 use crate::lock::lock;
 use crate::registry::{Node, Registry, Service, Watcher};
@@ -274,22 +274,7 @@ fn prepare(service: &Service) -> Result<Vec<Prepared>, Error> {
             text,
         });
     }
-    match left_out {
-        LeftOut::Nothing => {}
-        // Nobody misses a comment but who reads it, and every longer service has some.
-        LeftOut::Comments => debug!(
-            service = service.name,
-            "mdns leaves out the comments of the endpoints: with them the record has more than 8 KB"
-        ),
-        LeftOut::Values => warn!(
-            service = service.name,
-            "mdns leaves out the fields of the endpoints' messages: with them the record has more than 8 KB"
-        ),
-        LeftOut::Endpoints => warn!(
-            service = service.name,
-            "mdns leaves out the endpoints: with them the record has more than 60 KB"
-        ),
-    }
+    left_out.tell(&service.name, "mdns", txt::ROOM);
     Ok(nodes)
 }
 

@@ -12,7 +12,9 @@ use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use serde::{Deserialize, Serialize};
 
-use crate::registry::{Endpoint, Node, Service, Value, keys};
+use crate::registry::common::fit::{LeftOut, Room, fit};
+use crate::registry::common::hex::{hex, unhex};
+use crate::registry::{Endpoint, Node, Service, Value};
 
 /// The most JSON that is unpacked from a text. A record's 64 KB of hex can hold 32 MB of zeros.
 pub(super) const MAX_JSON: usize = 1 << 20;
@@ -22,19 +24,12 @@ pub(super) const MAX_JSON: usize = 1 << 20;
 const MAX_ENDPOINTS: usize = 4096;
 const MAX_VALUES: usize = 32_768;
 
-/// Above this, in bytes of the record, comments are left out, and then the fields of messages. macOS sends no larger datagram
-/// than 9,216 bytes unless told to, and beyond the interface's MTU each loss of a fragment loses the whole.
-const VALUES_LIMIT: usize = 8 * 1024;
-
-/// Above this the endpoints are left out too: a packet must hold it all, in at most 65,507 bytes.
-const ENDPOINTS_LIMIT: usize = 60 * 1024;
-
-/// What is in an endpoint's metadata for people alone.
-const COMMENTS: [&str; 3] = [
-    keys::DESCRIPTION,
-    keys::REQUEST_DESCRIPTION,
-    keys::RESPONSE_DESCRIPTION,
-];
+/// The bytes that a record may have. macOS sends no larger datagram than 9,216 bytes unless told to, and beyond the
+/// interface's MTU each loss of a fragment loses the whole; and a packet must hold it all, in at most 65,507 bytes.
+pub(super) const ROOM: Room = Room {
+    details: 8 * 1024,
+    all: 60 * 1024,
+};
 
 /// The longest string in a TXT record (RFC 1035 §3.3).
 const STRING: usize = 255;
@@ -47,19 +42,6 @@ pub(super) struct Text {
     pub(super) version: String,
     pub(super) endpoints: Option<Vec<Endpoint>>,
     pub(super) metadata: Option<BTreeMap<String, String>>,
-}
-
-/// What did not fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum LeftOut {
-    /// Nothing.
-    Nothing,
-    /// The comments of the endpoints and of their messages.
-    Comments,
-    /// Those, and the fields of the endpoints' messages; the messages' names are there.
-    Values,
-    /// The endpoints.
-    Endpoints,
 }
 
 /// Why a record is not an instance's text.
@@ -95,45 +77,11 @@ impl Text {
 
     /// The record's data, without what does not fit; `None` if the metadata alone does not.
     pub(super) fn encode_to_fit(mut self) -> Option<(Vec<u8>, LeftOut)> {
-        let mut left_out = LeftOut::Nothing;
-        let mut data = self.encode();
-        if data.len() > VALUES_LIMIT && self.drop_comments() {
-            left_out = LeftOut::Comments;
-            data = self.encode();
-        }
-        if data.len() > VALUES_LIMIT && self.drop_values() {
-            left_out = LeftOut::Values;
-            data = self.encode();
-        }
-        if data.len() > ENDPOINTS_LIMIT && self.endpoints.take().is_some() {
-            left_out = LeftOut::Endpoints;
-            data = self.encode();
-        }
-        (data.len() <= ENDPOINTS_LIMIT).then_some((data, left_out))
-    }
-
-    /// Takes the comments out of the endpoints' metadata; false if there were none.
-    fn drop_comments(&mut self) -> bool {
-        let mut dropped = false;
-        for endpoint in self.endpoints.iter_mut().flatten() {
-            for key in COMMENTS {
-                dropped |= endpoint.metadata.remove(key).is_some();
-            }
-        }
-        dropped
-    }
-
-    /// Takes the fields out of requests and responses; false if there were none.
-    fn drop_values(&mut self) -> bool {
-        let mut dropped = false;
-        for endpoint in self.endpoints.iter_mut().flatten() {
-            let shapes = [&mut endpoint.request, &mut endpoint.response];
-            for value in shapes.into_iter().flatten() {
-                dropped |= !value.values.is_empty();
-                value.values.clear();
-            }
-        }
-        dropped
+        let endpoints = self.endpoints.take().unwrap_or_default();
+        fit(endpoints, ROOM, |endpoints, limit| {
+            self.endpoints = Some(endpoints.to_vec()).filter(|list| !list.is_empty());
+            Some(self.encode()).filter(|data| data.len() <= limit)
+        })
     }
 
     /// The record's data, whatever its length.
@@ -146,7 +94,7 @@ impl Text {
             .write_all(&json)
             .and_then(|()| zlib.finish())
             .unwrap_or_default();
-        strings(&hex(&packed))
+        strings(hex(&packed).as_bytes())
     }
 
     /// Reads a record's data.
@@ -230,42 +178,12 @@ fn concat(mut data: &[u8]) -> Result<Vec<u8>, BadText> {
     Ok(bytes)
 }
 
-fn hex(bytes: &[u8]) -> Vec<u8> {
-    let digit = |nibble: u8| match nibble {
-        0..=9 => b'0' + nibble,
-        _ => b'a' + nibble - 10,
-    };
-    bytes
-        .iter()
-        .flat_map(|byte| [digit(byte >> 4), digit(byte & 0xf)])
-        .collect()
-}
-
-/// Reads hex of either case; `None` for anything else, and for nothing.
-fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
-    let nibble = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let (pairs, []) = digits.as_chunks::<2>() else {
-        return None;
-    };
-    pairs
-        .iter()
-        .map(|[high, low]| Some(nibble(*high)? << 4 | nibble(*low)?))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::registry::keys;
 
     /// As a go-micro v2.9.1 program wrote it.
     const GO: &str = "789c1cccb10903310c05d05d7eed09d4a74c15482f7c9f601092919534c6bb076e81b7f162fe4627049f24\
@@ -344,7 +262,7 @@ mod tests {
     fn what_does_not_fit_is_left_out_in_steps() {
         let (data, left_out) = with_endpoints(20, 30).encode_to_fit().unwrap();
         assert_eq!(left_out, LeftOut::Values);
-        assert!(data.len() <= VALUES_LIMIT);
+        assert!(data.len() <= ROOM.details);
         let text = Text::decode(&data).unwrap();
         let endpoints = text.endpoints.unwrap();
         assert_eq!(endpoints.len(), 20);
@@ -369,7 +287,11 @@ mod tests {
         let mut text = with_endpoints(20, 2);
         let mut random = fastrand::Rng::with_seed(7);
         for endpoint in text.endpoints.iter_mut().flatten() {
-            for key in COMMENTS {
+            for key in [
+                keys::DESCRIPTION,
+                keys::REQUEST_DESCRIPTION,
+                keys::RESPONSE_DESCRIPTION,
+            ] {
                 let words = (0..100).map(|_| random.alphanumeric()).collect();
                 endpoint.metadata.insert(key.to_owned(), words);
             }
@@ -377,7 +299,7 @@ mod tests {
         }
         let (data, left_out) = text.clone().encode_to_fit().unwrap();
         assert_eq!(left_out, LeftOut::Comments);
-        assert!(data.len() <= VALUES_LIMIT);
+        assert!(data.len() <= ROOM.details);
         for endpoint in text.endpoints.iter_mut().flatten() {
             endpoint.metadata = [("rpc".to_owned(), "/a.B/C".to_owned())].into();
         }
@@ -396,7 +318,7 @@ mod tests {
         let pack = |bytes: &[u8]| {
             let mut zlib = ZlibEncoder::new(Vec::new(), Compression::best());
             zlib.write_all(bytes).unwrap();
-            strings(&hex(&zlib.finish().unwrap()))
+            strings(hex(&zlib.finish().unwrap()).as_bytes())
         };
         let zeros = pack(&vec![b' '; 2 << 20]);
         assert!(
@@ -472,7 +394,7 @@ mod tests {
         #[test]
         fn arbitrary_bytes_do_no_harm(data in prop::collection::vec(any::<u8>(), 0..600)) {
             let _ = Text::decode(&data);
-            let _ = Text::decode(&strings(&hex(&data)));
+            let _ = Text::decode(&strings(hex(&data).as_bytes()));
         }
 
         #[test]

@@ -1,4 +1,4 @@
-//! Zones, subsets and keys.
+//! Versions that share the calls, zones, subsets and keys.
 
 use std::collections::BTreeSet;
 
@@ -167,4 +167,104 @@ async fn no_node_gets_more_than_its_bound() {
     assert_eq!(few.len(), 1);
     // Without a key, anywhere.
     assert_eq!(shares(&balancer, 400).len(), 4);
+}
+
+/// A selector over nodes of version 1 in zones a and b, and of version 2, and how it splits calls among versions.
+async fn split(versions: &[(&str, u32)], zone: Option<&str>) -> (Memory, Arc<Balancer<()>>) {
+    let registry = Memory::new();
+    let one = ["old0", "old1", "old2", "old3"];
+    for (version, ids) in [("1", &one[..]), ("2", &["new0", "new1"]), ("3", &["next"])] {
+        let mut service = service(ids);
+        service.version = version.into();
+        for (node, zone) in service.nodes.iter_mut().zip(["a", "b", "a", "b"]) {
+            node.metadata.insert("zone".into(), zone.into());
+        }
+        registry.register(&service, TTL).await.unwrap();
+    }
+    let selector = Selector::new(Arc::new(registry.clone()), by_name("random"), || ());
+    selector.service("greeter").ready(soon()).await.unwrap();
+    let versions: Vec<(Box<str>, u32)> = versions.iter().map(|(v, w)| ((*v).into(), *w)).collect();
+    let choice = Choice::default().split(&versions).zone(zone);
+    (registry, selector.chosen("greeter", choice))
+}
+
+fn share(balancer: &Balancer<()>, prefix: &str) -> usize {
+    let seen = shares(balancer, 2_000);
+    let of = seen.iter().filter(|(id, _)| id.starts_with(prefix));
+    of.map(|(_, n)| n).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_share_the_calls_by_weight_and_health() {
+    fastrand::seed(5);
+    let (_registry, balancer) = split(&[("1", 95), ("2", 5), ("3", 0), ("4", 0)], None).await;
+    let found = share(&balancer, "new");
+    assert!(found.abs_diff(100) < 40, "{found}");
+    assert_eq!(share(&balancer, "next"), 0);
+    // One of two is aside: 1.4 × 0.5 of its 5 %.
+    fail(&balancer, &["new0"]);
+    let found = share(&balancer, "new");
+    assert!(found.abs_diff(70) < 35, "{found}");
+    // The last node of a version is not put aside, but calls go where nodes are well.
+    fail(&balancer, &["new1"]);
+    assert_eq!(share(&balancer, "new"), 0);
+    // When everything is out of order any node of these versions may be well.
+    fail(&balancer, &["old0", "old1", "old2"]);
+    assert_eq!(share(&balancer, ""), 2_000);
+    assert_eq!(share(&balancer, "next"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_of_which_no_node_was_well_gets_its_share_back() {
+    fastrand::seed(5);
+    for canary in ["2", "3"] {
+        let (_registry, balancer) = split(&[("1", 1), (canary, 1)], None).await;
+        let ids = if canary == "2" {
+            &["new0", "new1"][..]
+        } else {
+            &["next"]
+        };
+        fail(&balancer, ids);
+        assert_eq!(share(&balancer, "old"), 2_000);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        // Their probes.
+        shares(&balancer, 100);
+        let found = share(&balancer, "old");
+        assert!(found.abs_diff(1_000) < 100, "{found}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_version_of_a_split_goes_by_zones_itself() {
+    fastrand::seed(5);
+    let (_registry, balancer) = split(&[("1", 1), ("2", 1)], Some("a")).await;
+    let seen = shares(&balancer, 2_000);
+    let ids: BTreeSet<&str> = seen.keys().map(String::as_str).collect();
+    assert_eq!(ids, BTreeSet::from(["old0", "old2", "new0"]));
+    assert!(seen["new0"].abs_diff(1_000) < 100, "{seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_further_attempt_of_a_split_call_may_go_to_another_version() {
+    let (_registry, balancer) = split(&[("2", 1), ("3", 1)], None).await;
+    let mut tried = Tried::default();
+    let mut been = BTreeSet::new();
+    for _ in 0..3 {
+        let picked = balancer.pick(&call().with_tried(&tried)).unwrap();
+        been.insert(id(&picked));
+        tried.add(&picked);
+        picked.failed(Failure::Answered);
+    }
+    assert_eq!(been.len(), 3);
+    assert!(balancer.pick(&call().with_tried(&tried)).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn versions_that_are_not_there_get_nothing() {
+    let (_registry, balancer) = split(&[("2", 1), ("9", 99)], None).await;
+    assert_eq!(share(&balancer, "new"), 2_000);
+    for nobody in [&[("9", 1)][..], &[("1", 0)]] {
+        let (_registry, balancer) = split(nobody, None).await;
+        assert!(balancer.pick(&call()).is_err());
+    }
 }

@@ -67,6 +67,31 @@ async fn in_panic_p2c_still_prefers_what_is_well() {
     }
 }
 
+/// Two of three are more than half: one of them stays in use, but gets no calls by which it could show that it is well.
+#[tokio::test(start_paused = true)]
+async fn what_stays_in_use_in_panic_is_probed_all_the_same() {
+    let (_registry, _selector, balancer) = ready("p2c", &["a", "b", "c"]).await;
+    fail(&balancer, &["a", "b"]);
+    for back in ["a", "b"] {
+        let mut answered = false;
+        // For 100 s: the longest pause between two probes is 90.
+        for _ in 0..5_000 {
+            let picked = pick(&balancer);
+            match id(&picked).as_str() {
+                node if node == back => {
+                    answered = true;
+                    picked.succeeded();
+                }
+                "c" => picked.succeeded(),
+                _ => picked.failed(Failure::Connection),
+            }
+            tokio::time::advance(Duration::from_millis(20)).await;
+        }
+        assert!(answered, "{back} is never called");
+        fail(&balancer, &[back]);
+    }
+}
+
 struct Declines(Option<usize>);
 
 impl Strategy for Declines {

@@ -80,6 +80,13 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
         name: "mdns",
         is: |type_id| type_id == TypeId::of::<Mdns>(),
         make: |addresses| {
+            if let Some(server) = addresses.iter().find(|address| is_server(address)) {
+                return Err(Error::config(format_args!(
+                    "expected interfaces, by address or name, found {}; the address of a server goes with the name of \
+                     its registry, such as consul (MICRO_REGISTRY)",
+                    shown(server)
+                )));
+            }
             Ok(Arc::new(match addresses {
                 [] => Mdns::new(),
                 interfaces => Mdns::new().interfaces(interfaces),
@@ -275,6 +282,17 @@ fn by_default(table: &[BuiltIn]) -> Result<&BuiltIn, Error> {
         })
 }
 
+/// Whether this is where a server listens, and no interface, whose name may have a colon too: `eth0:1`.
+#[cfg(feature = "mdns")]
+fn is_server(address: &str) -> bool {
+    let named = |(host, port): (&str, &str)| {
+        (host == "localhost" || host.contains('.')) && port.parse::<u16>().is_ok()
+    };
+    address.contains("://")
+        || address.parse::<std::net::SocketAddr>().is_ok()
+        || address.rsplit_once(':').is_some_and(named)
+}
+
 pub(super) fn names(table: &[BuiltIn]) -> String {
     let names: Vec<_> = table.iter().map(|built_in| built_in.name).collect();
     names.join(", ")
@@ -396,6 +414,30 @@ mod tests {
             let addresses: Vec<_> = services.into_iter().map(|service| service.name).collect();
             let found = format!("{} [{}]", registry.name(), addresses.join(","));
             assert_eq!(found, expected, "{code:?} {variables} {flags}");
+        }
+    }
+
+    #[cfg(feature = "mdns")]
+    #[test]
+    fn the_address_of_a_server_is_no_interface() {
+        for interface in [
+            "lo", "eth0", "eth0:1", "eth0.100", "10.0.0.7", "fe80::1", "::1",
+        ] {
+            assert!(resolve(None, &request(&format!("|{interface}"), "|"), BUILT_IN).is_ok());
+        }
+        for server in [
+            "10.0.0.7:8500",
+            "[::1]:8500",
+            "consul.local:8500",
+            "localhost:2379",
+            "http://consul",
+        ] {
+            let error = resolve(None, &request(&format!("|{server}"), "|"), BUILT_IN);
+            let error = error.err().unwrap().to_string();
+            let expected = format!(
+                "MICRO_REGISTRY_ADDRESS: registry mdns: expected interfaces, by address or name, found {server:?}; "
+            );
+            assert!(error.starts_with(&expected), "{error}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Hex digits.
 
 /// Bytes as lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| match nibble {
         0..=9 => char::from(b'0' + nibble),
         _ => char::from(b'a' + nibble - 10),
@@ -13,7 +13,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Reads hex of either case; `None` for anything else, and for nothing.
-pub(super) fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     let nibble = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
