@@ -1,12 +1,20 @@
-//! The registry `multi` over real servers: a fleet moves from Consul to etcd under load, and no call fails.
+//! The registry `multi` over real servers.
+//!
+//! | test | shows |
+//! |---|---|
+//! | `it_behaves_as_a_registry` | the contract of every registry over Consul and etcd, and over etcd and NATS |
+//! | `the_command_line_sees_it` | the command `micro` over both |
+//! | `a_fleet_moves_from_consul_to_etcd_and_no_call_fails` | a move under load |
+//! | `what_one_registry_refuses_it_gets_when_it_is_back` | registering while one is down |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use micro_runtime::Service;
-use micro_runtime::registry::{Consul, Etcd, Multi, Registry};
+use micro_runtime::registry::{Consul, Etcd, Multi, Nats, Registry};
 use micro_runtime::service::Running;
+use micro_tests::contract::{self, Abilities, Cli};
 use micro_tests::front::{self, v1::new_front_service};
 use micro_tests::servers::{Program, Ready, Server, free_ports};
 use tokio::time::sleep;
@@ -68,6 +76,55 @@ async fn etcd() -> (Server, String) {
         .start(Ready::http(port, "/health", "true"))
         .await;
     (server, format!("127.0.0.1:{port}"))
+}
+
+async fn nats() -> (Server, String) {
+    let [port, monitor] = free_ports();
+    let server = Program::find("nats-2.15")
+        .args(["--addr", "127.0.0.1"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--http_port",
+            &monitor.to_string(),
+        ])
+        .start(Ready::http(monitor, "/healthz", "ok"))
+        .await;
+    (server, format!("127.0.0.1:{port}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_behaves_as_a_registry() {
+    let (_consul, consul) = consul().await;
+    let (_etcd, etcd) = etcd().await;
+    let (_nats, nats) = nats().await;
+    let both = || {
+        Multi::new()
+            .and(Consul::new([consul.clone()]))
+            .and(Etcd::new([etcd.clone()]))
+    };
+    contract::run("multi of consul and etcd", both, Abilities::default()).await;
+    let both = || {
+        Multi::new()
+            .and(Etcd::new([etcd.clone()]))
+            .and(Nats::new([nats.clone()]))
+    };
+    contract::run("multi of etcd and nats", both, Abilities::default()).await;
+}
+
+#[tokio::test]
+async fn the_command_line_sees_it() {
+    let (_consul, consul) = consul().await;
+    let (_etcd, etcd) = etcd().await;
+    let cli = Cli {
+        name: "multi",
+        address: &format!("consul://{consul},etcd://{etcd}"),
+        nobody: Some("consul://127.0.0.1:1,etcd://127.0.0.1:1"),
+        beside: Some(&["consul"]),
+    };
+    // Each node is in one of the two alone, the command sees both.
+    cli.run(Etcd::new([etcd])).await;
+    cli.run(Consul::new([consul])).await;
 }
 
 /// A node that says which generation it is of.
