@@ -1,6 +1,7 @@
 # NATS 2.15.2, built by Go, and Debian 12's 2.9.10, which lacks much of it.
 #
-# install_nats OUT leaves OUT/nats-2.15 and OUT/nats-2.9.
+# install_nats OUT leaves OUT/nats-2.15 and OUT/nats-2.9, and OUT/nats-creds, which
+# makes an operator, an account and users (2 s to build).
 #
 #   nats-2.15 -a 127.0.0.1 -p PORT -m MONITOR_PORT
 #
@@ -19,6 +20,20 @@ install_nats() {
     mv -f "$scratch/nats-server" "$out/nats-2.15"
     echo "$nats_new $(go version)" >"$out/.nats-2.15.recipe"
   fi
+  local flags=(-mod=readonly -trimpath -buildvcs=false -ldflags=-s\ -w) want
+  want=$({
+    go version
+    printf '%s\n' "${flags[@]}"
+    cat .ci/servers/nats/go.mod .ci/servers/nats/go.sum .ci/servers/nats/main.go
+  } | sha256sum)
+  if [ "$(cat "$out/.nats-creds.recipe" 2>/dev/null)" != "$want" ]; then
+    rm -f "$out/.nats-creds.recipe"
+    # The modules come over the network, which may fail; a build may not.
+    retry nats_go list -mod=readonly -deps . >/dev/null
+    nats_go build "${flags[@]}" -o "$scratch/nats-creds" .
+    mv -f "$scratch/nats-creds" "$out/nats-creds"
+    echo "$want" >"$out/.nats-creds.recipe"
+  fi
   # Unpacked rather than installed: the package would start a server of its own.
   if [ "$(cat "$out/.nats-2.9.recipe" 2>/dev/null)" != "$nats_old" ]; then
     rm -f "$out/.nats-2.9.recipe"
@@ -34,4 +49,8 @@ nats_download() {
   apt-get -q download "nats-server=$1" && return
   as_root apt-get -q update
   apt-get -q download "nats-server=$1"
+}
+
+nats_go() {
+  (cd .ci/servers/nats && CGO_ENABLED=0 GOFLAGS='' go "$@")
 }

@@ -25,7 +25,7 @@ linked_twice() {
 }
 twice=$(linked_twice --features serde,consul,etcd)
 [ -z "$twice" ] || fail "micro-runtime links more than one version of:" $twice
-known='ahash base64 core-foundation getrandom hashbrown r-efi thiserror windows-sys'
+known='base64 core-foundation cpufeatures getrandom rand rand_core windows-sys'
 twice=$(linked_twice --all-features | grep -vxF "${known// /$'\n'}" || true)
 [ -z "$twice" ] || fail "micro-runtime with all features links more than one version of:" $twice
 

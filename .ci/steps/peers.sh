@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Calls both ways with go-micro v2.9.1, go-micro v5.30.0 and grpc-go, over mDNS.
+# Calls both ways with go-micro v2.9.1, go-micro v5.30.0 and grpc-go, over mDNS, in plain text and over TLS.
 source .ci/lib.sh
 command -v go >/dev/null ||
   fail "no go command found; the peers need Go 1.26 or later on PATH"

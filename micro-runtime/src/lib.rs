@@ -5,7 +5,7 @@
 //! | `mdns` | yes | the embedded registry, multicast DNS | `flate2` |
 //! | `flags` | yes | `ServiceBuilder::init`: flags and logs | `tracing-subscriber`, `strsim` |
 //! | `serde` | no | `json::serde`: messages in serde's structs and formats | |
-//! | `consul`, `etcd`, `zookeeper`, `nats`, `dns` | no | the registry of that name | `hyper`; nothing; `zookeeper-client`; `async-nats` (Rust 1.89); `hickory-resolver` |
+//! | `consul`, `etcd`, `zookeeper`, `nats`, `dns` | no | the registry of that name | `hyper`; nothing; nothing; `async-nats` (Rust 1.89); `hickory-resolver` |
 //! | `kubernetes` | no | the registry of that name, and `tls` | `hyper` |
 //! | `tls` | no | TLS for servers, clients and registries; compiles C (`ring`) | `tokio-rustls`, `rustls-native-certs`, `rustls-webpki` |
 //! | `full` | no | everything | |

@@ -240,6 +240,55 @@ for s in 2 5; do
   expect path:/Peer.Unary '"grpc_code":'"$([ $s = 2 ] && echo 8 || echo 12)" 'malformed method name: \"/Peer.Unary\"'
 done
 
+# Over TLS, with certificates of both sides, and go-micro's server in both of its ways.
+identity=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30)
+openssl req -x509 "${identity[@]}" -keyout "$work/ca.key" -out "$work/ca.pem" -subj /CN=smoke \
+  -addext keyUsage=critical,keyCertSign 2>/dev/null
+openssl req -x509 -CA "$work/ca.pem" -CAkey "$work/ca.key" "${identity[@]}" -keyout "$work/id.key" \
+  -out "$work/id.pem" -subj /CN=peer -addext basicConstraints=critical,CA:FALSE \
+  -addext subjectAltName=DNS:peer.example,IP:127.0.0.1 2>/dev/null
+identity=(--tls_cert "$work/id.pem" --tls_key "$work/id.key")
+secured=(--tls_ca "$work/ca.pem" "${identity[@]}")
+for s in 2 5; do
+  start "tls$s" "gomicro$s" server --name "smoke.tls$s" "${identity[@]}" --tls_client_ca "$work/ca.pem"
+  start "listener$s" "gomicro$s" server --name "smoke.listener$s" "${identity[@]}" --tls_by listener
+  await "tls$s" READY
+  await "listener$s" READY
+  for c in 2 5; do
+    pair="gomicro$c -> gomicro$s over TLS"
+    call "gomicro$c" --name "smoke.tls$s" --retries 0 "${secured[@]}" unary,headers
+    expect unary '"ok":true'
+    expect headers '"tls":"TLS 1.3, h2, peer.example"'
+    call "gomicro$c" --name "smoke.tls$s" --retries 0 unary
+    expect unary '"ok":false'
+    pair="gomicro$c -> gomicro$s over TLS without ALPN"
+    call "gomicro$c" --name "smoke.listener$s" --retries 0 "${secured[@]}" unary
+    if [ $c = 2 ]; then
+      expect unary '"ok":true'
+    else
+      expect unary 'missing selected ALPN property'
+    fi
+  done
+done
+start grpctls grpcgo server "${identity[@]}" --tls_client_ca "$work/ca.pem"
+await grpctls READY
+pair="grpcgo -> grpcgo over TLS"
+for version in 1.2 1.3; do
+  call grpcgo --address "$(address grpctls)" "${secured[@]}" --tls_version "$version" unary,chat,headers
+  expect unary '"ok":true'
+  expect chat '"end":"eof"'
+  expect headers "\"tls\":\"TLS $version, h2, peer.example\""
+done
+call grpcgo --address "$(address grpctls)" --tls_ca "$work/ca.pem" unary
+expect unary 'tls: certificate required'
+start mucp gomicro5 server --name smoke.mucp --kind mucp "${identity[@]}"
+await mucp READY
+pair="gomicro5 -> gomicro5 over its HTTP transport and TLS"
+call gomicro5 --name smoke.mucp --kind mucp --retries 0 "${secured[@]}" unary
+expect unary '"ok":true'
+call gomicro5 --name smoke.mucp --kind mucp --retries 0 unary
+expect unary '"ok":false'
+
 # Watchers of both versions see services of both versions come and go.
 start watch2 gomicro2 watch --seconds 60
 start watch5 gomicro5 watch --name smoke.late5 --seconds 60

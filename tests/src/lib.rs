@@ -1,5 +1,9 @@
 //! What the end-to-end tests share.
 
+#[cfg(feature = "registries")]
+pub mod authority;
+#[cfg(feature = "_certs")]
+pub mod certs;
 pub mod contract;
 pub mod expect;
 pub mod front;

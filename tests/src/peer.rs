@@ -252,6 +252,10 @@ impl PeerHandler for Peer {
                 })
                 .or_insert(text);
         }
+        if let Some(caller) = ctx.peer_identity() {
+            let names: Vec<_> = caller.dns_names().collect();
+            meta.insert("tls".to_owned(), names.join(" "));
+        }
         ctx.header("x-peer-header", "one");
         ctx.header("x-peer-header", "two");
         ctx.trailer("x-peer-trailer", "end");

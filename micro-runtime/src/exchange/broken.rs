@@ -93,13 +93,26 @@ impl Broken {
         self
     }
 
-    /// Adds words for people.
+    /// Adds words for people, at most the first KiB of them: they may be the peer's, and they travel on in the
+    /// status of whoever made the call, for which peers allow some KiB of trailers.
     #[must_use]
     pub fn with_detail(mut self, detail: impl fmt::Display) -> Broken {
-        self.detail = detail.to_string();
+        let mut detail = detail.to_string();
+        if detail.len() > DETAIL_MAX {
+            let mut end = DETAIL_MAX;
+            while !detail.is_char_boundary(end) {
+                end -= 1;
+            }
+            detail.truncate(end);
+            detail.push('…');
+        }
+        self.detail = detail;
         self
     }
 }
+
+/// The most bytes of a detail that are kept.
+const DETAIL_MAX: usize = 1024;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,3 +132,19 @@ impl fmt::Display for Broken {
 }
 
 impl std::error::Error for Broken {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_is_cut_between_characters() {
+        let broken = |detail: &str| Broken::new(Why::Closed).with_detail(detail).detail;
+        assert_eq!(broken("short"), "short");
+        let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
+        assert_eq!(broken(&longest), longest);
+        assert_eq!(broken(&longer), format!("{longest}…"));
+        let cut = broken(&format!("x{}", "ü".repeat(1024)));
+        assert_eq!(cut, format!("x{}…", "ü".repeat(511)));
+    }
+}

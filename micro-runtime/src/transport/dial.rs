@@ -26,12 +26,20 @@ pub async fn dial(address: &Address, limits: &ClientLimits) -> Result<Connection
     within.greet(io, info).await.map_err(|broken| {
         let speaks_tls = broken.why == Why::GoAway(reset::INADEQUATE_SECURITY)
             || first.get().is_some_and(is_tls_alert);
-        match speaks_tls {
-            true => broken.with_detail(format_args!(
+        if speaks_tls {
+            return broken.with_detail(format_args!(
                 "{address} speaks TLS, and was dialled without it: give the client TLS (ClientTls, MICRO_TLS_CA_FILE)"
-            )),
-            false => broken,
+            ));
         }
+        // Some TLS servers, those of Go among them, hang up on plain text without a word.
+        if broken.why == Why::Closed && first.get().is_none() {
+            let detail = format!(
+                "{}; if it speaks TLS there, give the client TLS (ClientTls, MICRO_TLS_CA_FILE)",
+                broken.detail
+            );
+            return broken.with_detail(detail);
+        }
+        broken
     })
 }
 

@@ -41,6 +41,8 @@ pub use dial::dial;
 pub use dial::dial_tls;
 pub use limits::{ClientLimits, ServerLimits};
 pub use listener::Listener;
+#[cfg(feature = "zookeeper")]
+pub(crate) use tcp::dial as dial_tcp;
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, ServerTls};
 

@@ -82,7 +82,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Connects to the first address of a host that answers ("happy eyeballs", RFC 8305); an empty host is this
 /// machine.
-pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+pub(crate) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     let host = match host {
         "" | "::" | "0.0.0.0" => "localhost",
         host => host,

@@ -42,6 +42,9 @@ func newCaller(args *common.Args) *caller {
 	if limit := args.Int("max-msg", 0); limit > 0 {
 		options = append(options, grpc.MaxRecvMsgSize(limit), grpc.MaxSendMsgSize(limit))
 	}
+	if config := common.ClientTLS(args); config != nil {
+		options = append(options, grpc.AuthTLS(config))
+	}
 	service := micro.NewService(
 		micro.Client(grpc.NewClient(options...)),
 		micro.Registry(reg),

@@ -25,6 +25,7 @@ func serve(args *common.Args) {
 	if limit := args.Int("max-msg", 0); limit > 0 {
 		options = append(options, grpc.MaxMsgSize(limit))
 	}
+	secure(args, &options)
 	service := micro.NewService(
 		micro.Server(grpc.NewServer(options...)),
 		micro.Registry(registryOf(args)),
@@ -170,12 +171,16 @@ func (p *peer) Panic(_ context.Context, req *gen.Req, _ *gen.Rsp) error {
 
 func (p *peer) Headers(ctx context.Context, _ *gen.Req, rsp *gen.Rsp) error {
 	md, _ := metadata.FromContext(ctx)
+	secured := tlsOf(ctx)
 	rsp.Meta = map[string]string{}
 	for key, value := range md {
 		if strings.HasSuffix(strings.ToLower(key), "-bin") {
 			value = fmt.Sprintf("%x", value)
 		}
 		rsp.Meta[key] = value
+	}
+	if secured != "" {
+		rsp.Meta["tls"] = secured
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func newCaller(args *common.Args) *caller {
 		options = append(options, grpc.MaxRecvMsgSize(limit), grpc.MaxSendMsgSize(limit))
 	}
 	service := micro.NewService(
-		micro.Client(grpc.NewClient(options...)),
+		micro.Client(clientOf(args, options)),
 		micro.Registry(reg),
 		micro.Name(args.Get("caller", "peer.client")),
 	)

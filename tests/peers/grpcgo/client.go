@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/metadata"
@@ -33,7 +34,11 @@ type caller struct {
 }
 
 func newCaller(args *common.Args) *caller {
-	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	secured := insecure.NewCredentials()
+	if config := common.ClientTLS(args); config != nil {
+		secured = credentials.NewTLS(config)
+	}
+	options := []grpc.DialOption{grpc.WithTransportCredentials(secured)}
 	if limit := args.Int("max-msg", 0); limit > 0 {
 		options = append(options, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(limit), grpc.MaxCallSendMsgSize(limit)))
 	}

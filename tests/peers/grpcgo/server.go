@@ -14,7 +14,9 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	transport "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"peers/common"
@@ -29,6 +31,9 @@ func serve(args *common.Args) {
 	options := []grpc.ServerOption{grpc.UnaryInterceptor(recovered)}
 	if limit := args.Int("max-msg", 0); limit > 0 {
 		options = append(options, grpc.MaxRecvMsgSize(limit))
+	}
+	if config := common.ServerTLS(args); config != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(config)))
 	}
 	server := grpc.NewServer(options...)
 	gen.RegisterPeerServer(server, &peer{runs: common.NewTracker()})
@@ -197,6 +202,11 @@ func (p *peer) Headers(ctx context.Context, _ *gen.Req) (*gen.Rsp, error) {
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		seen["deadline-ms"] = fmt.Sprint(time.Until(deadline).Milliseconds())
+	}
+	if from, ok := transport.FromContext(ctx); ok {
+		if info, ok := from.AuthInfo.(credentials.TLSInfo); ok {
+			seen["tls"] = common.TLSWords(info.State)
+		}
 	}
 	if err := grpc.SetHeader(ctx, metadata.Pairs("x-peer-header", "one", "x-peer-header", "two", "x-peer-data-bin", "\x00\x01\xff")); err != nil {
 		return nil, err

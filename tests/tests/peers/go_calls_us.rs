@@ -6,9 +6,9 @@ use crate::report::{Report, holds, same};
 use micro_tests::go::Program;
 
 /// What an answer must be.
-type Check = fn(&Value) -> Result<(), String>;
+pub(crate) type Check = fn(&Value) -> Result<(), String>;
 
-fn ok(answer: &Value) -> Result<(), String> {
+pub(crate) fn ok(answer: &Value) -> Result<(), String> {
     same("ok", &Value::Bool(true), &answer["ok"])
 }
 
@@ -226,6 +226,16 @@ const GRPC_GO: &[(&str, Check)] = &[
     ("unary", ok),
 ];
 
+/// Every case of a program, by its client with these arguments.
+pub(crate) async fn every(report: &mut Report, program: &Program, with: &str, arguments: &[&str]) {
+    let cases: &[&[(&str, Check)]] = match program.name {
+        "grpcgo" => &[GRPC_GO],
+        "gomicro5" => &[GO_MICRO, GO_MICRO_5],
+        _ => &[GO_MICRO],
+    };
+    run(report, program, with, arguments, &cases.concat()).await;
+}
+
 /// Clients of go-micro, which find us over mDNS.
 pub(crate) async fn go_micro(report: &mut Report, program: &Program, name: &str) {
     // Calls are counted: a call that fails is not made again.
@@ -253,7 +263,7 @@ pub(crate) async fn grpc_go(report: &mut Report, program: &Program, address: &st
     run(report, program, "", &["--address", address], GRPC_GO).await;
 }
 
-async fn run(
+pub(crate) async fn run(
     report: &mut Report,
     program: &Program,
     with: &str,

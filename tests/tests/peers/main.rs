@@ -5,6 +5,7 @@
 //! | `go_calls_us.rs` | their clients against our service |
 //! | `we_call_go.rs` | our client against their services |
 //! | `discovery.rs` | list, get and watch over mDNS, both ways |
+//! | `tls.rs` | the same calls over TLS, both ways, and each reason to refuse |
 //! | `report.rs` | counting cases |
 //!
 //! `MICRO_PEERS` names the folder with the programs, which `.ci/peers.sh` builds. It multicasts on the
@@ -13,6 +14,7 @@
 mod discovery;
 mod go_calls_us;
 mod report;
+mod tls;
 mod we_call_go;
 
 use std::process::ExitCode;
@@ -71,5 +73,5 @@ async fn run(report: &mut Report) -> Result<(), String> {
     for program in &go_micro {
         discovery::run(report, program).await?;
     }
-    Ok(())
+    tls::run(report, &go_micro, &grpc_go).await
 }

@@ -27,7 +27,7 @@ fn fault(code: i32) -> Req {
     }
 }
 
-fn named(name: &str) -> Req {
+pub(crate) fn named(name: &str) -> Req {
     Req {
         name: name.into(),
         ..Req::default()
@@ -96,7 +96,7 @@ pub(crate) async fn grpc_go(report: &mut Report, program: &Program) -> Result<()
 }
 
 /// What every server of the suite does.
-async fn common(report: &mut Report, title: &str, peer: &PeerService) {
+pub(crate) async fn common(report: &mut Report, title: &str, peer: &PeerService) {
     let mut case = |name: &str, result| report.case(&format!("{title}: {name}"), result);
     case("unary", unary(peer).await);
     case("count", counted(peer).await);
@@ -118,12 +118,12 @@ async fn common(report: &mut Report, title: &str, peer: &PeerService) {
     case("unary again", unary(peer).await);
 }
 
-async fn unary(peer: &PeerService) -> Result<(), String> {
+pub(crate) async fn unary(peer: &PeerService) -> Result<(), String> {
     let reply = peer.unary(full_request()).await.map_err(|s| text(&s))?;
     same("reply", &echo(full_request()), &reply)
 }
 
-async fn micro_fault(peer: &PeerService, code: i32) -> Result<(), String> {
+pub(crate) async fn micro_fault(peer: &PeerService, code: i32) -> Result<(), String> {
     match peer.fail(fault(code)).await {
         Err(status) => {
             same("id", &"peer.fail", &status.id())?;
@@ -135,7 +135,7 @@ async fn micro_fault(peer: &PeerService, code: i32) -> Result<(), String> {
     }
 }
 
-async fn counted(peer: &PeerService) -> Result<(), String> {
+pub(crate) async fn counted(peer: &PeerService) -> Result<(), String> {
     let all = async {
         let request = Req {
             count: 500,
@@ -164,7 +164,7 @@ async fn failing_count(peer: &PeerService) -> Result<(), String> {
     }
 }
 
-async fn chat(peer: &PeerService) -> Result<()> {
+pub(crate) async fn chat(peer: &PeerService) -> Result<()> {
     let (mut requests, mut replies) = peer.chat().await?;
     for number in 0..50 {
         let name = format!("m{number}");
@@ -183,7 +183,7 @@ async fn chat(peer: &PeerService) -> Result<()> {
     }
 }
 
-async fn collect(peer: &PeerService) -> Result<(), String> {
+pub(crate) async fn collect(peer: &PeerService) -> Result<(), String> {
     let reply = async {
         let mut requests = peer.collect().await?;
         for number in 0..20 {
@@ -241,7 +241,7 @@ async fn cancelled_call(peer: &PeerService, name: &str) -> Result<(), String> {
     )
 }
 
-async fn deadline(peer: &PeerService, name: &str) -> Result<(), String> {
+pub(crate) async fn deadline(peer: &PeerService, name: &str) -> Result<(), String> {
     let request = Req {
         millis: 60_000,
         ..named(name)
@@ -261,7 +261,7 @@ async fn deadline(peer: &PeerService, name: &str) -> Result<(), String> {
     )
 }
 
-async fn large_reply(peer: &PeerService) -> Result<(), String> {
+pub(crate) async fn large_reply(peer: &PeerService) -> Result<(), String> {
     let request = Req {
         count: 5 * 1024 * 1024,
         ..named("large")

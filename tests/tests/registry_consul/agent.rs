@@ -1,6 +1,7 @@
 //! Agents.
 
 use micro_runtime::registry::Consul;
+use micro_tests::authority::Authority;
 use micro_tests::servers::{Program, Ready, Server, free_ports};
 
 /// An agent that is a cluster of its own.
@@ -32,6 +33,18 @@ impl Agent {
             "acl {{\n enabled = true\n default_policy = \"deny\"\n tokens {{ initial_management = \"{ROOT}\" agent = \"{ROOT}\" }}\n}}\n"
         );
         Agent::start(&["-dev"], &acl).await
+    }
+
+    /// One that listens with TLS too, at the port it gives, and there wants a certificate of its clients.
+    pub(crate) async fn secure(authority: &Authority) -> (Agent, u16) {
+        let [port] = free_ports();
+        let [ca, certificate, key] =
+            ["ca.pem", "server.pem", "server.key"].map(|name| authority.file(name));
+        let tls = format!(
+            "ports {{ https = {port} }}\ntls {{\n https {{ ca_file = \"{ca}\" cert_file = \"{certificate}\" \
+             key_file = \"{key}\" verify_incoming = true }}\n}}\n"
+        );
+        (Agent::start(&["-dev"], &tls).await, port)
     }
 
     async fn start(flags: &[&str], config: &str) -> Agent {

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `agent` | starting agents, with and without a memory, with ACLs |
 //! | `faults` | agents that are killed, come back, stop; tokens |
+//! | `tls` | certificates both ways, and each way they can be wrong |
 //! | `watching` | how soon news come, many services at once |
 
 mod agent;
 mod faults;
+mod tls;
 mod watching;
 
 use std::time::Duration;

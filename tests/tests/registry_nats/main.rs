@@ -1,5 +1,6 @@
 //! The registry `nats` against real servers, of both generations.
 
+mod login;
 mod others;
 mod outage;
 mod raw;

@@ -1,52 +1,22 @@
 //! TLS to a NATS server, with an authority of our own.
 
-use std::path::Path;
 use std::time::Duration;
 
 use micro_runtime::registry::{Nats, Registry};
 use micro_runtime::transport::ClientTls;
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use micro_tests::authority::Authority;
+use micro_tests::expect::{ids, service};
 
 use crate::server::{Hub, NEW};
-use micro_tests::expect::{ids, service};
 
 const TTL: Duration = Duration::from_secs(90);
 
-/// Writes `ca.pem`, and `NAME.pem` with `NAME.key` for each of these, into a new folder.
-fn certificates(names: &[&str]) -> std::path::PathBuf {
-    let folder = std::env::temp_dir().join(format!("micro-nats-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    write("ca.pem", params.self_signed(&key).unwrap().pem());
-    let issuer = Issuer::new(params, key);
-    for name in names {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut params = CertificateParams::new(names).unwrap();
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().unwrap();
-        write(
-            &format!("{name}.pem"),
-            params.signed_by(&key, &issuer).unwrap().pem(),
-        );
-        write(&format!("{name}.key"), key.serialize_pem());
-    }
-    folder
-}
-
-fn text(folder: &Path, name: &str) -> String {
-    folder.join(name).to_string_lossy().into_owned()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_those_who_are_known_get_in() {
-    let folder = certificates(&["server", "client"]);
-    let file = |name: &str| text(&folder, name);
+    let authority = Authority::new();
+    authority.sign("server", &["127.0.0.1", "localhost"]);
+    authority.sign("client", &[]);
+    let file = |name: &str| authority.file(name);
     let (ca, certificate, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
     let hub = Hub::with(
         NEW,
@@ -72,22 +42,36 @@ async fn only_those_who_are_known_get_in() {
         .identity_files(&certificate, &key);
     let set = Nats::new([&address]).tls(tls);
     assert_eq!(ids(&set, "a").await.unwrap(), ["a-1"]);
-    // No certificate of ours; an authority that is not theirs; no TLS in the address, though the server wants it.
-    for bad in [
-        format!("tls://{address}?ca={ca}"),
-        format!("tls://{address}"),
-        format!("nats://{address}"),
+    let (other, wrong) = (file("other.pem"), file("server.key"));
+    for (bad, why) in [
+        (format!("tls://{address}?ca={ca}"), "ertificate"),
+        (format!("tls://{address}?ca={other}"), "UnknownIssuer"),
+        (format!("tls://{address}"), "UnknownIssuer"),
+        // TLS is spoken where the server asks for it, with the system's roots.
+        (format!("nats://{address}"), "UnknownIssuer"),
+        (
+            format!("tls://{address}?ca={wrong}"),
+            "expected PEM with BEGIN CERTIFICATE",
+        ),
     ] {
         let registry = Nats::new([&bad]).timeout(Duration::from_secs(1));
         let error = registry.get("a").await.unwrap_err().to_string();
-        let why = ["certificate", "Certificate", "TLS", "tls"];
-        assert!(why.iter().any(|why| error.contains(why)), "{bad}: {error}");
+        println!("{bad}: {error}");
+        assert!(error.contains(why), "{bad}: expected {why:?} in {error}");
     }
+    // The certificate of another machine.
+    authority.sign("elsewhere", &["nats.example"]);
+    let (certificate, key) = (file("elsewhere.pem"), file("elsewhere.key"));
+    let elsewhere = Hub::with(NEW, &["--tls", "--tlscert", &certificate, "--tlskey", &key]).await;
+    let address = format!("tls://{}?ca={ca}", elsewhere.address());
+    let registry = Nats::new([&address]).timeout(Duration::from_secs(1));
+    let error = registry.get("a").await.unwrap_err().to_string();
+    println!("{address}: {error}");
+    assert!(error.contains("nats.example"), "{error}");
     // TLS to a server that has none.
     let plain = Hub::start(NEW).await;
     let registry =
         Nats::new([format!("tls://{}", plain.address())]).timeout(Duration::from_secs(1));
     let error = registry.get("a").await.unwrap_err().to_string();
-    println!("TLS to a plain server: {error}");
-    std::fs::remove_dir_all(folder).unwrap();
+    assert!(error.contains("write nats://"), "{error}");
 }

@@ -3,6 +3,7 @@
 mod others;
 mod outage;
 mod raw;
+mod secure;
 mod server;
 
 use std::time::Duration;

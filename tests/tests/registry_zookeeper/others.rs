@@ -150,7 +150,9 @@ async fn what_a_user_registers_is_theirs() {
         ] {
             let text = error.to_string();
             assert!(
-                text.contains("not authorized; the nodes of go-micro's registry are guarded"),
+                text.contains(
+                    "not authorized (NoAuth); the nodes of go-micro's registry are guarded"
+                ),
                 "{text}"
             );
         }

@@ -55,6 +55,26 @@ impl Raw {
         assert_eq!(self.call(&request).await, 0, "deleting {path}");
     }
 
+    /// Makes itself known as `user:password`.
+    pub(crate) async fn login(&mut self, digest: &str) {
+        let mut request = [(-4_i32).to_be_bytes(), 100_i32.to_be_bytes(), [0; 4]].concat();
+        text(&mut request, b"digest");
+        text(&mut request, digest.as_bytes());
+        assert_eq!(self.call(&request).await, 0, "logging in");
+    }
+
+    /// Leaves everything that may be done with a node to who this is, and nothing to others.
+    pub(crate) async fn close(&mut self, path: &str) {
+        let mut request = self.header(7);
+        text(&mut request, path.as_bytes());
+        request.extend(1_i32.to_be_bytes());
+        request.extend(31_i32.to_be_bytes());
+        text(&mut request, b"auth");
+        text(&mut request, b"");
+        request.extend((-1_i32).to_be_bytes());
+        assert_eq!(self.call(&request).await, 0, "closing {path}");
+    }
+
     fn header(&mut self, operation: i32) -> Vec<u8> {
         self.xid += 1;
         [self.xid.to_be_bytes(), operation.to_be_bytes()].concat()

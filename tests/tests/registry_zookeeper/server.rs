@@ -15,8 +15,15 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     pub(crate) async fn start() -> Keeper {
+        Keeper::with(&[]).await
+    }
+
+    /// One with these further lines in its configuration.
+    pub(crate) async fn with(lines: &[&str]) -> Keeper {
         let [port] = free_ports();
-        let program = Program::find("zookeeper").args([&port.to_string(), "{dir}/zk", "500"]);
+        let program = Program::find("zookeeper")
+            .args([&port.to_string(), "{dir}/zk", "500"])
+            .args(lines.iter().copied());
         let ready = Ready::Bytes(port, b"srvr".to_vec(), "Mode: ".to_owned());
         Keeper {
             server: program.start(ready).await,

@@ -7,9 +7,10 @@ use micro_runtime::transport::{ClientLimits, ServerLimits, dial_tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+use tokio_rustls::rustls::version::TLS13;
 
-use crate::certs::{Authority, Wish};
-use crate::support::{ask, good, in_time, serve_limited, server, trusting};
+use crate::support::{ask, foreign, good, in_time, serve_limited, server, trusting};
+use micro_tests::certs::{Authority, Wish};
 
 /// Reads to the end, however it comes; what was said.
 async fn to_the_end(tcp: &mut TcpStream) -> Vec<u8> {
@@ -116,6 +117,61 @@ async fn the_handshakes_under_way_are_bounded() {
     assert!(early.is_err(), "a third handshake is under way");
     holders.pop();
     assert_eq!(in_time(asking).await.unwrap().unwrap(), "nobody");
+}
+
+/// Past the handshake the time for the first bytes counts, whatever ALPN said.
+#[tokio::test]
+async fn who_is_silent_after_the_handshake_is_closed() {
+    let authority = Authority::new("good");
+    let tls = server(&authority.sign(Wish::good()));
+    let limits = ServerLimits::new().detect_timeout(Duration::from_millis(400));
+    let running = serve_limited(tls, limits).await;
+    let address = running.address();
+    for alpn in [&[&b"h2"[..]][..], &[]] {
+        for said in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
+            let mut stream = foreign(&address, &authority, &[&TLS13], alpn)
+                .await
+                .unwrap();
+            stream.write_all(said).await.unwrap();
+            stream.flush().await.unwrap();
+            let began = Instant::now();
+            // However it ends.
+            let _ = in_time(stream.read_to_end(&mut Vec::new())).await;
+            let took = began.elapsed();
+            assert!(
+                took >= Duration::from_millis(350),
+                "{alpn:?} {said:?}: {took:?}"
+            );
+        }
+    }
+    ask(&address, Some(trusting(&authority))).await.unwrap();
+}
+
+/// Who has not come through the handshake yet is one of the connections that may be open.
+#[tokio::test]
+async fn handshakes_count_as_connections() {
+    let authority = Authority::new("good");
+    let tls = server(&authority.sign(Wish::good()));
+    let running = serve_limited(tls, ServerLimits::new().max_connections(2)).await;
+    let address = running.address();
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        let mut tcp = TcpStream::connect(&address).await.unwrap();
+        tcp.write_all(&hello(500)).await.unwrap();
+        silent.push(tcp);
+    }
+    // Closed as soon as it is accepted.
+    let mut third = TcpStream::connect(&address).await.unwrap();
+    assert!(to_the_end(&mut third).await.is_empty());
+    let error = ask(&address, Some(trusting(&authority))).await;
+    error.expect_err("expected to be closed");
+    drop(silent);
+    in_time(async {
+        while ask(&address, Some(trusting(&authority))).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use micro_runtime::transport::{ClientTls, ServerTls};
 use rcgen::ExtendedKeyUsagePurpose;
 
-use crate::certs::{Authority, Folder, Identity, Wish};
 use crate::support::{ask, refusal, serve, server, trusting};
+use micro_tests::certs::{Authority, Folder, Identity, Wish};
 
 /// Whom the server trusts, and TLS with its own certificate.
 fn mutual() -> (Authority, ServerTls) {
@@ -116,6 +116,16 @@ async fn a_revoked_one_is_refused() {
     let words = refusal(ask(&running.address(), Some(client(7))).await);
     assert!(words.contains("our certificate was revoked"), "{words}");
     ask(&running.address(), Some(client(8))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_list_that_has_expired_lets_nobody_in() {
+    let (authority, tls) = mutual();
+    let folder = Folder::new();
+    let list = folder.write("crl.pem", authority.revoke_until(&[7], 2022));
+    let running = serve(tls.client_crl_file(list)).await;
+    let client = with(&authority, &authority.sign(Wish::good().serial(8)));
+    refusal(ask(&running.address(), Some(client)).await);
 }
 
 #[tokio::test]

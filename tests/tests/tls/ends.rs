@@ -58,8 +58,8 @@ fn find_ping(said: &[u8]) -> Option<usize> {
 /// A connection that is cut without a goodbye breaks its calls: what came is never taken for the whole.
 #[tokio::test]
 async fn a_connection_that_is_cut_breaks_its_calls() {
-    let authority = crate::certs::Authority::new("good");
-    let identity = authority.sign(crate::certs::Wish::good());
+    let authority = micro_tests::certs::Authority::new("good");
+    let identity = authority.sign(micro_tests::certs::Wish::good());
     let (asked, mut was_asked) = tokio::sync::mpsc::channel(1);
     let service = Service::new("tls.cut")
         .address("127.0.0.1:0")

@@ -5,8 +5,8 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::certs::{Authority, Folder, Wish};
 use crate::support::{good, in_time, serve, server};
+use micro_tests::certs::{Authority, Folder, Wish};
 
 /// Runs a program without input; both of its outputs, and whether it was content.
 async fn run(program: &str, arguments: &[&str]) -> (String, bool) {

@@ -5,8 +5,8 @@ use micro_runtime::transport::{ClientLimits, dial, dial_tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::certs::Authority;
 use crate::support::{ask, good, in_time, refusal, serve_with, trusting};
+use micro_tests::certs::Authority;
 
 const USE_TLS: &str = "this port speaks TLS, and was dialled without it: use TLS";
 
@@ -85,7 +85,8 @@ async fn a_plain_client_knows_the_alert_of_any_tls_server() {
             &b"\x15\x03\x03\x00\x02\x02\x46"[..],
             "speaks TLS, and was dialled without it",
         ),
-        (b"", "does not answer in HTTP/2"),
+        // What Go's servers do.
+        (b"", "if it speaks TLS there, give the client TLS"),
         (
             b"HTTP/1.1 400 Bad Request\r\n\r\n",
             "does not answer in HTTP/2",
@@ -108,6 +109,25 @@ async fn a_plain_client_knows_the_alert_of_any_tls_server() {
         );
         answering.abort();
     }
+}
+
+/// What a peer says in its goodbye is told, but not all of it: it travels on in the status of whoever made the call,
+/// and a peer takes no more than some KiB of trailers.
+#[tokio::test]
+async fn of_a_long_goodbye_the_beginning_is_told() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answering = tokio::spawn(async move {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let mut said = b"\0\0\0\x04\0\0\0\0\0\0\x3f\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x02".to_vec();
+        said.extend([7; 0x3f00]);
+        tcp.write_all(&said).await.unwrap();
+        tokio::io::copy(&mut tcp, &mut tokio::io::sink()).await.ok();
+    });
+    let words = refusal(ask(&address, None).await);
+    assert!(words.contains("\\x07\\x07"), "{words}");
+    assert!(words.len() < 2000, "{} bytes: {words}", words.len());
+    answering.abort();
 }
 
 /// A server that is not ours, in plain text: one that hangs up on what it does not know, and one that greets

@@ -8,8 +8,8 @@ use micro_tests::peer::Peer;
 use micro_tests::peer::v1::{PeerService, Req, new_peer_service, register_peer_handler};
 use tokio_rustls::rustls::version::TLS13;
 
-use crate::certs::{Authority, Folder, Identity, Wish};
 use crate::support::{PATIENCE, ask, foreign, in_time, refusal, serve, trusting};
+use micro_tests::certs::{Authority, Folder, Identity, Wish};
 
 async fn serve_peer(tls: ServerTls) -> Running {
     let service = Service::new("tls.peer")
@@ -102,7 +102,7 @@ async fn new_files_are_used_and_streams_go_on() {
     );
     assert_eq!(shown(&address, &authority).await, second.der);
     chat("gone").await;
-    folder.identity("server", &third);
+    let _ = folder.identity("server", &third);
     tls.reload().unwrap();
     assert_eq!(shown(&address, &authority).await, third.der);
     chat("back").await;
@@ -135,6 +135,60 @@ async fn new_files_are_found() {
         }
     })
     .await;
+}
+
+/// Files that change all the time, two after each other, while several ask for them to be read and others connect:
+/// whoever connects is shown one of the two, whole, and none is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_reload_is_seen_half_done() {
+    let (authority, folder) = (Authority::new("good"), Folder::new());
+    let identities = [sign(&authority), sign(&authority)];
+    let (certificate, key) = folder.identity("server", &identities[0]);
+    let tls = ServerTls::from_files(&certificate, &key);
+    let running = serve_peer(tls.clone()).await;
+    let address = running.address();
+
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut busy = tokio::task::JoinSet::new();
+    for _ in 0..2 {
+        let (tls, stopped) = (tls.clone(), stopped.clone());
+        busy.spawn_blocking(move || {
+            let (mut good, mut bad) = (0, 0);
+            while !*stopped.borrow() {
+                match tls.reload() {
+                    Ok(()) => good += 1,
+                    Err(_) => bad += 1,
+                }
+            }
+            (good, bad)
+        });
+    }
+    let texts = identities.clone();
+    let paths = [certificate, key];
+    busy.spawn_blocking(move || {
+        let mut turn = 0;
+        while !*stopped.borrow() {
+            turn += 1;
+            let identity = &texts[turn % 2];
+            // Not at once: truncated first, then written.
+            std::fs::write(&paths[0], &identity.certificate).unwrap();
+            std::fs::write(&paths[1], &identity.key).unwrap();
+        }
+        (0, 0)
+    });
+    for _ in 0..150 {
+        let der = in_time(shown(&address, &authority)).await;
+        assert!(identities.iter().any(|identity| identity.der == der));
+    }
+    stop.send(true).unwrap();
+    let ended = in_time(busy.join_all()).await;
+    let (good, bad) = ended
+        .iter()
+        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    assert!(
+        good > 0 && bad > 0,
+        "{good} reloads, {bad} of half a change"
+    );
 }
 
 /// A client that is no longer trusted gets no new connection; not by resuming its session either.

@@ -3,8 +3,8 @@
 use micro_runtime::transport::ClientTls;
 use rcgen::ExtendedKeyUsagePurpose;
 
-use crate::certs::{Authority, Folder, Identity, Wish};
 use crate::support::{ask, good, in_time, refusal, serve, server, trusting};
+use micro_tests::certs::{Authority, Folder, Identity, Wish};
 
 /// Why a client that trusts `authority` does not take a server of this identity.
 async fn refused(authority: &Authority, identity: &Identity) -> String {
@@ -62,6 +62,20 @@ async fn each_fault_is_named() {
         let words = refused(&authority, &identity).await;
         assert!(words.contains(why), "expected {why}, found {words}");
     }
+}
+
+/// A certificate may have thousands of names, and none of them is worth an error of so many bytes, which travels on
+/// in the status of whoever made the call.
+#[tokio::test]
+async fn of_many_names_some_are_told() {
+    let authority = Authority::new("good");
+    let names = |wish: Wish, number| wish.dns(&format!("node{number}.shop.example"));
+    let wish = (0..1000).fold(Wish::good().nameless(), names);
+    let words = refused(&authority, &authority.sign(wish)).await;
+    let why = "found DnsName(\"node0.shop.example\"), DnsName(\"node1.shop.example\")";
+    assert!(words.contains(why), "{words}");
+    assert!(words.contains("and 995 more"), "{words}");
+    assert!(words.len() < 1000, "{} bytes: {words}", words.len());
 }
 
 /// What many a recipe makes with `openssl`.
@@ -148,6 +162,27 @@ async fn a_revoked_one_is_refused() {
     );
     let running = serve(server(&authority.sign(Wish::good().serial(8)))).await;
     assert_eq!(ask(&running.address(), Some(tls)).await.unwrap(), "nobody");
+}
+
+/// Who keeps a list that is no longer renewed from its readers would have revoked nothing since.
+#[tokio::test]
+async fn a_list_that_has_expired_lets_nobody_in() {
+    let (authority, folder) = (Authority::new("good"), Folder::new());
+    let list = folder.write("crl.pem", authority.revoke_until(&[7], 2022));
+    let running = serve(server(&authority.sign(Wish::good().serial(8)))).await;
+    let tls = trusting(&authority).crl_file(&list);
+    let words = refusal(ask(&running.address(), Some(tls)).await);
+    let why = "the list of revoked certificates has expired";
+    assert!(words.contains(why), "{words}");
+}
+
+/// As names are written so that no search domain is tried: `shop.example.`
+#[tokio::test]
+async fn a_dot_at_the_end_of_a_name_is_no_part_of_it() {
+    let (authority, running) = good().await;
+    let tls = trusting(&authority).server_name("localhost.");
+    let answer = ask(&running.address(), Some(tls)).await;
+    assert_eq!(answer.unwrap(), "nobody");
 }
 
 /// Each call tells what is wrong with the files, and works once they are right.

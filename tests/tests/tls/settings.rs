@@ -6,8 +6,8 @@ use micro_runtime::{Code, Error};
 use micro_tests::front;
 use micro_tests::front::v1::new_front_service;
 
-use crate::certs::{Authority, Folder, Wish};
 use crate::support::{PATIENCE, in_time};
+use micro_tests::certs::{Authority, Folder, Wish};
 
 fn by_flags(registry: &Memory, name: &str, flags: &[String]) -> Result<Service, Error> {
     Service::new(name)

@@ -18,7 +18,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 
-use crate::certs::{Authority, Identity, Wish};
+use micro_tests::certs::{Authority, Identity, Wish};
 
 /// Long enough for anything that happens at all, on a machine that does much else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

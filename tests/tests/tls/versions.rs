@@ -11,8 +11,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ProtocolVersion, ServerConfig, SupportedProtocolVersion};
 
-use crate::certs::{Authority, Wish};
 use crate::support::{ask, foreign, good, in_time, refusal, trusting};
+use micro_tests::certs::{Authority, Wish};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 

@@ -72,7 +72,7 @@ struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct View {
     /// The nodes, in the order of their ids.
-    pub(crate) nodes: Vec<Known>,
+    pub(crate) nodes: Arc<[Known]>,
     /// When the registry last answered.
     pub(crate) answered: Option<Instant>,
     /// Set while the registry fails.
@@ -129,6 +129,8 @@ struct Progress {
     version: u64,
     answers: u64,
     refusals: u64,
+    /// How often a task has ended: asleep, with its runtime, or by a registry's panic.
+    ends: u64,
 }
 
 // ===== impl Cache =====
@@ -222,7 +224,8 @@ impl Entry {
     }
 
     /// Waits until `enough` holds or the registry has answered a query, one under way or a new one, which all
-    /// who wait share; queries that callers ask for begin at least 100 ms apart. While the registry fails it is asked again, with a growing pause, until the deadline.
+    /// who wait share; queries that callers ask for begin at least 100 ms apart. While the registry fails it is
+    /// asked again, with a growing pause, until the deadline.
     ///
     /// # Cancel safety
     ///
@@ -247,6 +250,7 @@ impl Entry {
             // Full means that a query has been asked for already.
             let _ = poke.try_send(());
         }
+        let mut restarted = false;
         loop {
             match tokio::time::timeout_at(deadline.instant(), progress.changed()).await {
                 Ok(Ok(())) => {}
@@ -259,6 +263,11 @@ impl Entry {
             }
             if now.refusals != before.refusals {
                 return Err(LookUpError::Refused);
+            }
+            // The task went to sleep just as it was asked. Once: a registry that panics would do so again.
+            if now.ends != before.ends && !restarted {
+                restarted = true;
+                let _asks_by_itself = self.start().ok_or(LookUpError::NoRuntime)?;
             }
         }
     }

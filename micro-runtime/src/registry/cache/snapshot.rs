@@ -4,6 +4,7 @@
 //! One file per service, JSON with go-micro's names. A file is written beside its place and renamed into it,
 //! so that a reader finds the old one or the new one, whole.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -146,7 +147,12 @@ impl Snapshots {
         // Other processes save the same service: each has a name of its own until the file is whole.
         let beside = path.with_extension(format!("{}.tmp", uuid::Uuid::new_v4().simple()));
         let written = (|| {
-            let mut file = File::create_new(&beside)?;
+            let mut options = File::options();
+            options.write(true).create_new(true);
+            // A registry may show what it has to some users alone.
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(&beside)?;
             file.write_all(&serde_json::to_vec(saved)?)?;
             // Else a crash of the machine could leave the new name on an empty file.
             file.sync_all()?;
@@ -160,7 +166,8 @@ impl Snapshots {
 
     /// `<registry>.<service>.json`, with `%` and hexadecimal digits for whatever a file system may not like.
     fn path(&self, service: &str) -> PathBuf {
-        let mut name = format!("{}.{}", self.registry, utf8_percent_encode(service, PLAIN));
+        let encoded = |name| utf8_percent_encode(name, PLAIN);
+        let mut name = format!("{}.{}", encoded(self.registry), encoded(service));
         if name.len() > MAX_NAME {
             // Two such names that begin alike share a file, which `load` notices.
             name.truncate(MAX_NAME);
@@ -172,22 +179,14 @@ impl Snapshots {
 
 /// The services of a view, by version, in the form of an answer.
 pub(super) fn services(nodes: &[Known]) -> Vec<Service> {
-    let mut services: Vec<Service> = Vec::new();
+    let mut versions: BTreeMap<&str, Service> = BTreeMap::new();
     for known in nodes {
-        let version = &known.service.version;
-        let node = Node::clone(&known.node);
-        match services
-            .iter_mut()
-            .find(|service| service.version == *version)
-        {
-            Some(service) => service.nodes.push(node),
-            None => services.push(Service {
-                nodes: vec![node],
-                ..Service::clone(&known.service)
-            }),
-        }
+        let version = versions
+            .entry(&known.service.version)
+            .or_insert_with(|| Service::clone(&known.service));
+        version.nodes.push(Node::clone(&known.node));
     }
-    services
+    versions.into_values().collect()
 }
 
 #[cfg(test)]
@@ -260,6 +259,49 @@ mod tests {
             );
         }
         assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 7);
+        // A registry of the user's has any name.
+        let name = format!("../{}", "ü".repeat(150));
+        let theirs = Snapshots::new(&directory.0, Box::leak(name.into_boxed_str()));
+        theirs.save("a", greeter(), now).unwrap();
+        assert_eq!(theirs.load("a", now).unwrap(), Some(greeter()));
+        assert_eq!(fs::read_dir(&directory.0).unwrap().count(), 8);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn others_of_the_machine_cannot_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let directory = Directory::new();
+        let snapshots = Snapshots::new(&directory.0, "consul");
+        snapshots
+            .save("greeter", greeter(), SystemTime::now())
+            .unwrap();
+        let found = fs::metadata(snapshots.path("greeter")).unwrap();
+        assert_eq!(found.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn nodes_of_many_versions_are_put_together() {
+        let known = |version: usize, node: usize| Known {
+            node: Node {
+                id: format!("{version}-{node}"),
+                ..Node::default()
+            }
+            .into(),
+            service: Service {
+                version: version.to_string(),
+                ..Service::default()
+            }
+            .into(),
+        };
+        let nodes: Vec<Known> = (0..2).flat_map(|n| [known(1, n), known(0, n)]).collect();
+        let found = services(&nodes);
+        let ids: Vec<Vec<&str>> = found
+            .iter()
+            .map(|service| service.nodes.iter().map(|node| node.id.as_str()).collect())
+            .collect();
+        assert_eq!(ids, [["0-0", "0-1"], ["1-0", "1-1"]]);
     }
 
     #[test]

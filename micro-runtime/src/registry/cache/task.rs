@@ -115,8 +115,8 @@ struct Driver {
     query_backoff: Backoff,
     /// Events since the query started.
     replay: Vec<Event>,
-    /// The answer of the query under way will be too old.
-    query_again: bool,
+    /// The answer of the query under way will be too old: when to ask again.
+    query_again: Option<Instant>,
     next_query: Instant,
     /// When the pause after an error ends; callers do not shorten it.
     not_before: Instant,
@@ -145,6 +145,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.querying.store(false, Ordering::SeqCst);
         self.0.running.store(false, Ordering::Release);
+        // Whoever waits for an answer that will not come asks for another task.
+        self.0.progress.send_modify(|progress| progress.ends += 1);
     }
 }
 
@@ -165,7 +167,7 @@ impl Driver {
             query_started: now,
             query_backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
             replay: Vec::new(),
-            query_again: false,
+            query_again: None,
             next_query: now,
             not_before: now,
             published: now,
@@ -213,20 +215,22 @@ impl Driver {
             sleep,
             ..
         } = self;
-        // Fair enough without turns: everything here is rare.
+        // What is rare comes first, so that a registry which says event after event hides neither its own answer
+        // nor what is due.
         let step = poll_fn(|cx| {
-            match watch {
-                Watch::Opening(opening) => {
-                    if let Poll::Ready(opened) = opening.as_mut().poll(cx) {
-                        return Poll::Ready(Step::Opened(opened));
-                    }
-                }
-                Watch::Open { watcher, .. } => {
-                    if let Poll::Ready(event) = watcher.0.poll_recv(cx) {
-                        return Poll::Ready(Step::Event(event));
-                    }
-                }
-                Watch::Closed(_) | Watch::Unsupported => {}
+            if let Watch::Opening(opening) = watch
+                && let Poll::Ready(opened) = opening.as_mut().poll(cx)
+            {
+                return Poll::Ready(Step::Opened(opened));
+            }
+            // While a query is under way, its answer serves whoever asks.
+            if query.is_none()
+                && let Poll::Ready(Some(())) = poked.poll_recv(cx)
+            {
+                return Poll::Ready(Step::Poked);
+            }
+            if due <= Instant::now() {
+                return Poll::Ready(Step::Time);
             }
             if let Some(query) = query
                 && let Poll::Ready(answer) = query.as_mut().poll(cx)
@@ -247,11 +251,10 @@ impl Driver {
                 }
                 Disk::Idle => {}
             }
-            // While a query is under way, its answer serves whoever asks.
-            if query.is_none()
-                && let Poll::Ready(Some(())) = poked.poll_recv(cx)
+            if let Watch::Open { watcher, .. } = watch
+                && let Poll::Ready(event) = watcher.0.poll_recv(cx)
             {
-                return Poll::Ready(Step::Poked);
+                return Poll::Ready(Step::Event(event));
             }
             sleep.as_mut().poll(cx).map(|()| Step::Time)
         })
@@ -311,7 +314,7 @@ impl Driver {
             if self.replay.len() < REPLAY_MAX {
                 self.replay.push(event.clone());
             } else {
-                self.query_again = true;
+                self.query_soon(self.query_started + QUERY_GAP);
             }
         }
         let shared = &self.shared;
@@ -339,7 +342,7 @@ impl Driver {
                     Watch::Open { .. } => REFRESH_WATCHED,
                     _ => REFRESH_UNWATCHED,
                 };
-                self.next_query = if again { now } else { now + jittered(interval) };
+                self.next_query = again.map_or(now + jittered(interval), |again| again.max(now));
                 let nodes = {
                     let mut model = lock(&self.shared.model);
                     let mut changed = model.answer(services, now, &|node| fate(&self.shared, node));
@@ -454,8 +457,10 @@ impl Driver {
         } else if self.save_at.is_some_and(|at| at <= now) {
             self.save_at = None;
             self.saved = Some(now);
-            let services = snapshot::services(&self.shared.view.load().nodes);
+            let view = self.shared.view.load_full();
             let save = move || {
+                // Here, since it takes a while for ten thousand nodes.
+                let services = snapshot::services(&view.nodes);
                 if let Err(error) = snapshots.save(&name, services, SystemTime::now()) {
                     tracing::warn!(error = ?error, "The snapshot was not saved");
                 }
@@ -495,7 +500,8 @@ impl Driver {
     /// A query at that time, or after the one under way, but within the pause that follows an error.
     fn query_soon(&mut self, at: Instant) {
         if self.query.is_some() {
-            self.query_again = true;
+            let again = self.query_again.map_or(at, |again| again.min(at));
+            self.query_again = Some(again);
         } else {
             self.next_query = self.next_query.min(at).max(self.not_before);
         }
@@ -536,7 +542,7 @@ impl Driver {
         let confirmed = answered.is_some() && stale.is_none();
         let old = self.shared.view.load_full();
         let view = Arc::new(View {
-            nodes: nodes.unwrap_or_else(|| old.nodes.clone()),
+            nodes: nodes.map_or_else(|| Arc::clone(&old.nodes), Arc::from),
             answered,
             stale,
         });

@@ -218,6 +218,14 @@ impl Address {
         Ok(tls)
     }
 
+    /// The user; not one without a password, which may be a token (NATS writes tokens so).
+    fn shown_user(&self) -> Option<&str> {
+        match (&self.user, &self.password) {
+            (Some(_), None) => Some("***"),
+            (user, _) => user.as_deref(),
+        }
+    }
+
     /// `host:port`, with brackets where an address needs them.
     pub(crate) fn host_port(&self, default_port: u16) -> String {
         let port = self.port.unwrap_or(default_port);
@@ -233,7 +241,7 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Address")
             .field("scheme", &self.scheme)
-            .field("user", &self.user)
+            .field("user", &self.shown_user())
             .field("password", &self.password.as_ref().map(|_| "***"))
             .field("host", &self.host)
             .field("port", &self.port)
@@ -256,8 +264,10 @@ fn shown(text: &str) -> String {
     let (scheme, rest) = text.split_at(start);
     let text = match rest.rsplit_once('@') {
         Some((credentials, after)) => {
-            let user = credentials.split(':').next().unwrap_or_default();
-            Cow::Owned(format!("{scheme}{user}:***@{after}"))
+            // A user without a password may be a token.
+            let user = credentials.split_once(':').map(|(user, _)| user);
+            let user = user.map(|user| format!("{user}:")).unwrap_or_default();
+            Cow::Owned(format!("{scheme}{user}***@{after}"))
         }
         None => Cow::Borrowed(text),
     };
@@ -348,6 +358,21 @@ mod tests {
         let error = Address::parse("https://me:s3/cr3t@host").unwrap_err();
         assert!(!error.to_string().contains("cr3t"), "{error}");
         assert!(!format!("{:?}", parsed("me:s3cr3t@host")).contains("s3cr3t"));
+    }
+
+    #[test]
+    fn a_user_alone_may_be_a_token_and_is_not_shown() {
+        assert!(!format!("{:?}", parsed("nats://t0ken@host")).contains("t0ken"));
+        assert!(format!("{:?}", parsed("me:s3cr3t@host")).contains("\"me\""));
+        let error = Address::parse("nats://t0ken@host:x").unwrap_err();
+        assert!(
+            error.to_string().contains("\"nats://***@host:x\""),
+            "{error}"
+        );
+        // A question mark in a password that was not written as %3F.
+        let error = parsed("me:1?s3cr3t@host").expect_query(&[], false);
+        let error = error.unwrap_err().to_string();
+        assert!(!error.contains("s3cr3t"), "{error}");
     }
 
     #[test]

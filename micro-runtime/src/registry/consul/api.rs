@@ -329,7 +329,12 @@ pub(super) fn expect_success(what: &str, answer: &Answer, has_token: bool) -> Re
     if (200..300).contains(&answer.status) {
         return Ok(());
     }
+    let words = answer.words();
     let hint = match (answer.status, has_token) {
+        // What Go's server says (net/http).
+        (400, _) if words.contains("HTTP request to an HTTPS server") => {
+            "; write https:// before the address"
+        }
         (403, false) => "; the agent asks for an ACL token, set one with Consul::token",
         (403, true) => "; the ACL token does not allow this, or the agent does not know it",
         (429, _) => "; the agent allows no more requests or connections from this address",
@@ -338,8 +343,7 @@ pub(super) fn expect_success(what: &str, answer: &Answer, has_token: bool) -> Re
     };
     Err(Error::registry(format_args!(
         "consul refused {what} with the status {}: {:?}{hint}",
-        answer.status,
-        answer.words(),
+        answer.status, words,
     )))
 }
 

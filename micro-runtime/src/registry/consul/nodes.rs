@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::agents::{Agents, Held, NotWritten};
 use super::api;
@@ -23,6 +23,9 @@ const ERROR_MOST: Duration = Duration::from_millis(1500);
 /// The least time between two looks at what the agent has.
 const GAP: Duration = Duration::from_secs(1);
 
+/// How long deregistering waits for a write of the same node under way, whose end it would rather know.
+const TURN: Duration = Duration::from_secs(1);
+
 /// The nodes of one registry, by id.
 #[derive(Debug, Default)]
 pub(super) struct Nodes(Mutex<HashMap<String, Entry>>);
@@ -38,6 +41,8 @@ struct Entry {
 struct Registered {
     id: String,
     state: Mutex<State>,
+    /// Whose turn it is to write: two requests may go over two connections, and arrive in any order.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -47,6 +52,8 @@ struct State {
     ttl: Duration,
     /// When the program last asked for it.
     asked: Instant,
+    /// It was deregistered: whatever is under way, it is not to be written again.
+    gone: bool,
     /// The agent that has it, as far as is known.
     agent: Option<usize>,
     /// Agents that had it before and could not be told that it moved.
@@ -86,12 +93,16 @@ impl Nodes {
         let entry = self.lock().remove(id);
         let (agent, former) = match &entry {
             Some(entry) => {
+                entry.node.lock().gone = true;
+                // An agent that does not answer now need not be waited for longer: what it has yet to do is what
+                // this cannot undo.
+                let _turn = timeout(TURN, entry.node.turn.lock()).await;
                 let state = entry.node.lock();
                 (state.agent, state.former.clone())
             }
             None => (None, Vec::new()),
         };
-        // Ends the keeper, before it can bring the node back.
+        // Ends the keeper.
         drop(entry);
         let result = agents.deregister(agent, id).await;
         for agent in former {
@@ -131,9 +142,11 @@ impl Nodes {
                 body,
                 ttl,
                 asked: Instant::now(),
+                gone: false,
                 agent: None,
                 former: Vec::new(),
             }),
+            turn: tokio::sync::Mutex::new(()),
         });
         let entry = Entry {
             node: Arc::clone(&node),
@@ -178,6 +191,8 @@ impl Registered {
 
     /// Renews the node at its agent; registers it, at once, where that does not know it.
     async fn renew(&self, agents: &Agents) -> Result<(), NotWritten> {
+        let _turn = self.turn.lock().await;
+        self.expect_wanted()?;
         let (body, ttl, agent) = {
             let state = self.lock();
             (state.body.clone(), state.ttl, state.agent)
@@ -201,6 +216,8 @@ impl Registered {
                 }
             }
         }
+        // It may be unknown there since it was deregistered just now.
+        self.expect_wanted()?;
         let registered = agents.register(&self.id, body).await?;
         self.moved(registered);
         if !ttl.is_zero() {
@@ -222,7 +239,20 @@ impl Registered {
     /// Whether the program still asks for the node.
     fn is_wanted(&self) -> bool {
         let state = self.lock();
-        state.ttl.is_zero() || state.asked.elapsed() < state.ttl
+        !state.gone && (state.ttl.is_zero() || state.asked.elapsed() < state.ttl)
+    }
+
+    fn expect_wanted(&self) -> Result<(), NotWritten> {
+        match self.lock().gone {
+            false => Ok(()),
+            true => Err(NotWritten {
+                error: Error::registry(format_args!(
+                    "the node {:?} was deregistered meanwhile",
+                    self.id
+                )),
+                passing: false,
+            }),
+        }
     }
 }
 

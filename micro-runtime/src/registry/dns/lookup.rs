@@ -9,8 +9,9 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 use crate::error::Error;
@@ -30,7 +31,8 @@ pub(super) enum Kind {
 pub(super) struct Records {
     pub(super) srv: Vec<Srv>,
     /// Addresses by the name that has them, in lower case and without the last dot: those asked for, or those
-    /// that came along with SRV records.
+    /// that came along with SRV records. What comes along with addresses is of others, such as the zone's own
+    /// name servers, and is left out.
     pub(super) addresses: BTreeMap<String, Vec<IpAddr>>,
     /// How long all of this holds; zero of an empty answer.
     pub(super) ttl: Duration,
@@ -139,7 +141,20 @@ impl Lookup for Servers {
             })?;
             let resolver = self.resolver().await?;
             match resolver.lookup(parsed, what).await {
-                Ok(lookup) => Ok(records(lookup.answers(), lookup.additionals())),
+                Ok(lookup) => {
+                    let beside = match kind {
+                        Kind::Srv => lookup.additionals(),
+                        Kind::A | Kind::Aaaa => &[],
+                    };
+                    Ok(records(lookup.answers(), beside))
+                }
+                // The server knows nothing but who to ask instead, which says nothing of the name.
+                Err(NetError::Dns(DnsError::NoRecordsFound(none))) if is_referral(&none) => {
+                    Err(Error::registry(format_args!(
+                        "the {what} records of {name:?} could not be asked for: the name server refers to others, \
+                         expected one that answers for the name"
+                    )))
+                }
                 // No such name, or none of these records: an answer like any other.
                 Err(error) if error.is_nx_domain() || error.is_no_records_found() => {
                     Ok(Records::default())
@@ -156,6 +171,12 @@ impl Lookup for Servers {
             }
         })
     }
+}
+
+/// Whether a server that has no records points to other servers: neither "no such name" nor "none of these",
+/// which both come with the zone's SOA record (RFC 2308 §2).
+fn is_referral(none: &NoRecords) -> bool {
+    none.response_code == ResponseCode::NoError && none.soa.is_none() && none.ns.is_some()
 }
 
 fn failed(what: &str, error: NetError) -> Error {

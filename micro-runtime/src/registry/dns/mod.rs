@@ -24,6 +24,9 @@ use pattern::Pattern;
 /// answers hold.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
 
+/// The least that this can be set to: a watch asks as often.
+const INTERVAL_FLOOR: Duration = Duration::from_millis(100);
+
 /// The most: an answer that holds for a day would hide for a day that a node came.
 const MAX_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -137,7 +140,7 @@ impl Dns {
         Ok(dns)
     }
 
-    /// The least time between two questions about one service, 5 s by default. Shorter finds new nodes sooner
+    /// The least time between two questions about one service, 5 s by default, 100 ms at least. Shorter finds new nodes sooner
     /// where records hold shorter (Consul's say 0 s), and asks the name servers that much more often.
     #[must_use]
     pub fn min_interval(self, interval: Duration) -> Dns {
@@ -146,11 +149,7 @@ impl Dns {
             Err(_) => Vec::new(),
         };
         let lookup = Servers::new(servers, TIMEOUT);
-        Dns::with_lookup(
-            self.0.config.clone(),
-            interval.min(MAX_INTERVAL),
-            Box::new(lookup),
-        )
+        Dns::with_lookup(self.0.config.clone(), interval, Box::new(lookup))
     }
 
     fn with_lookup(
@@ -160,7 +159,7 @@ impl Dns {
     ) -> Dns {
         Dns(Arc::new(Inner {
             config,
-            min_interval,
+            min_interval: min_interval.clamp(INTERVAL_FLOOR, MAX_INTERVAL),
             lookup,
             held: Mutex::default(),
             alive: tokio::sync::watch::Sender::new(()),
@@ -304,9 +303,7 @@ impl Inner {
                 LOOK_UP.as_secs()
             )))
         })?;
-        let holds = answer
-            .ttl
-            .clamp(self.min_interval, MAX_INTERVAL.max(self.min_interval));
+        let holds = answer.ttl.clamp(self.min_interval, MAX_INTERVAL);
         let until = Instant::now() + holds;
         let mut held = self.held();
         if held.len() >= NAMES_MAX && !held.contains_key(name) {

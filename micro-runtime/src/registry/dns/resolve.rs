@@ -41,12 +41,12 @@ pub(super) async fn resolve(
     let mut nodes = Nodes::new(service);
     let ttl = match pattern.port {
         Some(port) => {
-            let (addresses, ttl) = addresses(lookup, &name).await?;
+            let addresses = addresses(lookup, &name).await?;
             let host = name.strip_suffix('.').unwrap_or(&name);
-            for address in addresses {
-                nodes.push(SocketAddr::new(address, port), host, None);
+            for address in addresses.at(former, host, port) {
+                nodes.push(address, host, None);
             }
-            ttl
+            addresses.ttl
         }
         None => srv(lookup, &name, former, &mut nodes).await?,
     };
@@ -56,8 +56,33 @@ pub(super) async fn resolve(
     })
 }
 
-/// The A and AAAA records of a name together. One of the two may fail if the other has any.
-async fn addresses(lookup: &dyn Lookup, name: &str) -> Result<(Vec<IpAddr>, Duration), Error> {
+/// The A and AAAA records of a name together.
+#[derive(Debug, Default)]
+struct Addresses {
+    found: Vec<IpAddr>,
+    /// Zero if it should be asked for again soon.
+    ttl: Duration,
+    /// The kind that could not be asked for, of the two.
+    failed: Option<Kind>,
+}
+
+// ===== impl Addresses =====
+
+impl Addresses {
+    /// What was found, and of the kind that could not be asked for what there was.
+    fn at(&self, former: &[Service], host: &str, port: u16) -> Vec<SocketAddr> {
+        let found = self.found.iter();
+        let mut all: Vec<SocketAddr> = found.map(|ip| SocketAddr::new(*ip, port)).collect();
+        if let Some(kind) = self.failed {
+            let former = formerly(former, host, port).into_iter();
+            all.extend(former.filter(|address| address.is_ipv6() == (kind == Kind::Aaaa)));
+        }
+        all
+    }
+}
+
+/// Asks for both. One of the two may fail if the other has any.
+async fn addresses(lookup: &dyn Lookup, name: &str) -> Result<Addresses, Error> {
     let mut answers = all(vec![
         lookup.ask(name, Kind::A),
         lookup.ask(name, Kind::Aaaa),
@@ -65,10 +90,21 @@ async fn addresses(lookup: &dyn Lookup, name: &str) -> Result<(Vec<IpAddr>, Dura
     .await
     .into_iter();
     let (Some(four), Some(six)) = (answers.next(), answers.next()) else {
-        return Ok((Vec::new(), Duration::ZERO));
+        return Ok(Addresses::default());
     };
     let flat =
         |records: Records| -> Vec<IpAddr> { records.addresses.into_values().flatten().collect() };
+    let half = |records: Records, failed, error| {
+        if records.addresses.is_empty() {
+            Err(error)
+        } else {
+            Ok(Addresses {
+                found: flat(records),
+                ttl: Duration::ZERO,
+                failed: Some(failed),
+            })
+        }
+    };
     match (four, six) {
         (Ok(four), Ok(six)) => {
             let ttl = match (four.addresses.is_empty(), six.addresses.is_empty()) {
@@ -76,17 +112,16 @@ async fn addresses(lookup: &dyn Lookup, name: &str) -> Result<(Vec<IpAddr>, Dura
                 (false, true) => four.ttl,
                 (true, _) => six.ttl,
             };
-            let mut addresses = flat(four);
-            addresses.extend(flat(six));
-            Ok((addresses, ttl))
+            let mut found = flat(four);
+            found.extend(flat(six));
+            Ok(Addresses {
+                found,
+                ttl,
+                failed: None,
+            })
         }
-        (Ok(records), Err(error)) | (Err(error), Ok(records)) => {
-            if records.addresses.is_empty() {
-                Err(error)
-            } else {
-                Ok((flat(records), Duration::ZERO))
-            }
-        }
+        (Ok(four), Err(error)) => half(four, Kind::Aaaa, error),
+        (Err(error), Ok(six)) => half(six, Kind::A, error),
         (Err(error), Err(_)) => Err(error),
     }
 }
@@ -118,7 +153,7 @@ async fn srv(
             .into_iter()
             .map(|target| (target, format!("{target}.")))
             .collect();
-        let mut asked: BTreeMap<&str, Result<(Vec<IpAddr>, Duration), Error>> = BTreeMap::new();
+        let mut asked: BTreeMap<&str, Result<Addresses, Error>> = BTreeMap::new();
         for chunk in missing.chunks(AT_ONCE) {
             let questions = chunk.iter().map(|(_, name)| {
                 let question: crate::exchange::BoxFuture<'_, _> = Box::pin(addresses(lookup, name));
@@ -138,13 +173,13 @@ async fn srv(
                         nodes.push(SocketAddr::new(*address, srv.port), target, weight);
                     }
                 }
-                (None, Some(Ok((addresses, holds)))) => {
+                (None, Some(Ok(addresses))) => {
                     // That a target has none is no reason to ask for all of them sooner.
-                    if !addresses.is_empty() {
-                        ttl = ttl.min(*holds);
+                    if !addresses.found.is_empty() {
+                        ttl = ttl.min(addresses.ttl);
                     }
-                    for address in addresses {
-                        nodes.push(SocketAddr::new(*address, srv.port), target, weight);
+                    for address in addresses.at(former, target, srv.port) {
+                        nodes.push(address, target, weight);
                     }
                 }
                 (None, Some(Err(error))) => {

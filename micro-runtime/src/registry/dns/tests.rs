@@ -150,16 +150,26 @@ async fn addresses_of_both_families_with_the_port_of_the_pattern() {
         ["10.0.0.1:8080", "10.0.0.2:8080", "[fd00::1]:8080"]
     );
     assert_eq!(zone.asked(), ["greeter.test. A", "greeter.test. AAAA"]);
-    // One family is enough, but then it is asked for again soon.
+    // One family is enough, but then it is asked for again soon, and the other one stays as it was.
+    zone.a("greeter.test.", &["10.0.0.2"], 60);
     zone.fails("greeter.test.", &["AAAA"]);
     advance(Duration::from_secs(60)).await;
-    assert_eq!(
-        found(&registry).await.unwrap(),
-        ["10.0.0.1:8080", "10.0.0.2:8080"]
-    );
+    let kept = ["10.0.0.2:8080", "[fd00::1]:8080"];
+    assert_eq!(found(&registry).await.unwrap(), kept);
+    let fresh = zone.registry("{service}.test:8080");
+    assert_eq!(found(&fresh).await.unwrap(), ["10.0.0.2:8080"]);
     zone.a("greeter.test.", &["10.0.0.3"], 60);
     advance(MIN_INTERVAL).await;
     assert_eq!(found(&registry).await.unwrap(), ["10.0.0.3:8080"]);
+    // The same of the target of an SRV record.
+    let registry = zone.registry("{service}.srv");
+    zone.srv("greeter.srv.", &["1 1 1 a.test", "1 1 2 a.test"], 60);
+    zone.a("a.test.", &["10.0.0.1", "fd00::1"], 60);
+    let all = ["10.0.0.1:1", "10.0.0.1:2", "[fd00::1]:1", "[fd00::1]:2"];
+    assert_eq!(found(&registry).await.unwrap(), all);
+    zone.fails("a.test.", &["A"]);
+    advance(Duration::from_secs(60)).await;
+    assert_eq!(found(&registry).await.unwrap(), all);
 }
 
 #[tokio::test(start_paused = true)]
@@ -335,6 +345,27 @@ async fn a_watch_tells_what_changed_when_the_time_ends() {
     );
     drop(registry);
     assert_eq!(next(&mut watcher).await, (None, "the end".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_least_time_has_a_floor() {
+    let dns = Dns::new(["{service}.test:1"]).min_interval(Duration::ZERO);
+    assert_eq!(dns.0.min_interval, INTERVAL_FLOOR);
+    let zone = Zone::default();
+    let config = Config::parse(["{service}.test:1".to_owned()].into_iter());
+    let config = config.map_err(|error| error.to_string());
+    let dns = Dns::with_lookup(config, Duration::ZERO, Box::new(zone.clone()));
+    zone.a("greeter.test.", &["10.0.0.1"], 0);
+    let _watcher = Registry::watch(&dns, Some("greeter")).await.unwrap();
+    for failing in [false, true] {
+        zone.asked();
+        if failing {
+            zone.fails("greeter.test.", &["A", "AAAA"]);
+        }
+        sleep(Duration::from_secs(1)).await;
+        let asked = zone.asked().len();
+        assert!(asked > 0 && asked <= 2 * 11, "{failing}: {asked}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

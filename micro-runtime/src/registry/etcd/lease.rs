@@ -4,6 +4,7 @@
 //! task renews the lease at a third of it, looks whether the key is there as it should be, and watches it: a
 //! lease that is lost, or a key that somebody removed, is put back at once.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ struct Held {
     confirmed: bool,
     /// Whether it was when it was last looked at, and its watch has not failed since.
     fresh: bool,
+    /// Whether the log says that it could not be renewed, and not yet that it is again.
+    told: bool,
     /// When it is looked at next.
     next: Instant,
     backoff: Backoff,
@@ -151,27 +154,47 @@ impl Keeper {
         let Some(held) = held else {
             return Step::Command(commands.recv().await);
         };
-        let until = held.until;
-        let expiry = async {
-            match until {
-                Some(until) => sleep_until(until).await,
-                None => std::future::pending().await,
+        let mut until = held.until;
+        // Registering again what is being registered changes nothing, and waits for the same outcome: whoever
+        // does so more often than one member is waited for would never be done otherwise.
+        let same = (Instant::now() >= held.next).then(|| (held.value.clone(), held.ttl));
+        let mut joined = Vec::new();
+        let step = {
+            let mut work = pin!(work(core, key, held));
+            loop {
+                let expiry = async {
+                    match until {
+                        Some(until) => sleep_until(until).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                // Another command ends what is under way: nothing that it says is made better by an older wish.
+                tokio::select! {
+                    biased;
+                    command = commands.recv() => match (command, &same) {
+                        (Some(Command::Register { value, ttl, done }), Some(same))
+                            if *same == (value.clone(), ttl) =>
+                        {
+                            until = end(ttl);
+                            joined.push(done);
+                        }
+                        (command, _) => break Step::Command(command),
+                    },
+                    () = expiry => break Step::Expired,
+                    step = &mut work => break step,
+                }
             }
         };
-        // A command ends what is under way: nothing that it says is made better by an older wish.
-        tokio::select! {
-            biased;
-            command = commands.recv() => Step::Command(command),
-            () = expiry => Step::Expired,
-            step = work(core, key, held) => step,
-        }
+        held.until = until;
+        held.waiting.append(&mut joined);
+        step
     }
 
     async fn command(&mut self, command: Command) {
         match command {
             Command::Register { value, ttl, done } => {
                 let now = Instant::now();
-                let until = (!ttl.is_zero()).then(|| now.checked_add(ttl)).flatten();
+                let until = end(ttl);
                 match &mut self.held {
                     Some(held) => {
                         if held.ttl != ttl {
@@ -182,6 +205,7 @@ impl Keeper {
                         held.ttl = ttl;
                         held.until = until;
                         held.next = now;
+                        held.waiting.retain(|waiting| !waiting.is_closed());
                         held.waiting.push(done);
                     }
                     held => {
@@ -194,6 +218,7 @@ impl Keeper {
                             granted: ttl,
                             confirmed: false,
                             fresh: false,
+                            told: false,
                             next: now,
                             backoff: Backoff::new(super::BACKOFF_FIRST, super::BACKOFF_MAX),
                             waiting: vec![done],
@@ -221,6 +246,9 @@ impl Keeper {
         let now = Instant::now();
         match result {
             Ok(()) => {
+                if std::mem::take(&mut held.told) {
+                    tracing::info!(key = self.key, "A registration in etcd is renewed again");
+                }
                 held.confirmed = true;
                 held.fresh = true;
                 held.backoff.reset();
@@ -235,7 +263,11 @@ impl Keeper {
                 };
                 held.next = now + pause;
                 if held.confirmed && held.waiting.is_empty() {
-                    tracing::warn!(key = self.key, error = %status, ?pause, "A registration in etcd could not be renewed");
+                    if !std::mem::replace(&mut held.told, true) {
+                        tracing::warn!(key = self.key, error = %status, "A registration in etcd could not be renewed, it is tried on");
+                    } else {
+                        tracing::debug!(key = self.key, error = %status, ?pause, "A registration in etcd could not be renewed");
+                    }
                 }
             }
         }
@@ -269,6 +301,13 @@ impl Keeper {
             tracing::debug!(key = self.key, error = %status, "A registration in etcd was not taken out");
         }
     }
+}
+
+/// When a registration of now is over; `None` if it never is.
+fn end(ttl: Duration) -> Option<Instant> {
+    (!ttl.is_zero())
+        .then(|| Instant::now().checked_add(ttl))
+        .flatten()
 }
 
 /// Takes a key out, and ends its lease.

@@ -12,8 +12,15 @@ use crate::status::{Code, Result, Status};
 /// Keys that are asked for at once.
 pub(super) const PAGE: i64 = 512;
 
+/// The pages after which one of twice the size is tried again, where one was too large.
+const GROW_AFTER: usize = 8;
+
 /// The most keys of one range that are taken in. What a registry says is input from outside.
 pub(super) const KEYS_MAX: usize = 262_144;
+
+/// The most bytes of their keys and values: a quarter of what etcd itself holds unless it is told to hold more
+/// (`--quota-backend-bytes`).
+pub(super) const BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// How often a list is begun again whose revision is compacted while it is read.
 const AGAIN: usize = 3;
@@ -52,8 +59,10 @@ impl Core {
     async fn pages(&self, range: &Range, read: Read) -> Result<Listed> {
         let mut listed: Option<Listed> = None;
         let mut start = range.key.clone();
-        // Shrinks with every page that is too large for a message. A cell, since closures share it.
+        // Shrinks with every page that is too large for a message, and grows again after some that are not: a few
+        // large values must not make every further page a small one. A cell, since closures share it.
         let limit = AtomicI64::new(PAGE);
+        let (mut good, mut bytes) = (0_usize, 0_usize);
         loop {
             let request = || pb::RangeRequest {
                 key: start.clone(),
@@ -75,6 +84,18 @@ impl Core {
                 }
                 answer => answer?,
             };
+            good += 1;
+            if good % GROW_AFTER == 0 {
+                let grown = limit.load(Ordering::Relaxed).saturating_mul(2);
+                limit.store(grown.min(PAGE), Ordering::Relaxed);
+            }
+            bytes = bytes.saturating_add(size(page.kvs.iter()));
+            if bytes > BYTES_MAX {
+                return Err(Status::resource_exhausted(format_args!(
+                    "expected at most {BYTES_MAX} bytes below {:?}, found more",
+                    String::from_utf8_lossy(&range.key)
+                )));
+            }
             let header = page.header.unwrap_or_default();
             let more = page.more;
             let last = page.kvs.last().map(|kv| kv.key.clone());
@@ -127,4 +148,10 @@ impl Core {
             answer.header.unwrap_or_default(),
         ))
     }
+}
+
+/// The bytes of these keys and their values.
+pub(super) fn size<'a>(kvs: impl Iterator<Item = &'a pb::KeyValue>) -> usize {
+    kvs.map(|kv| kv.key.len().saturating_add(kv.value.len()))
+        .fold(0, usize::saturating_add)
 }

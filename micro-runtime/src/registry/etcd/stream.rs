@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::auth::{Token, is_about_token};
 use super::keys::Range;
 use super::link::Link;
+use super::list::{BYTES_MAX, size};
 use super::pb;
 use super::rpc::{Core, Terms, is_lost};
 use crate::status::{Code, Status};
@@ -28,8 +29,9 @@ pub(super) struct Stream {
     replies: Inbound<pb::WatchResponse>,
     /// The first revision that it has not told everything of.
     pub(super) next: i64,
-    /// The pieces of a batch that is not whole yet.
+    /// The pieces of a batch that is not whole yet, and their bytes.
     pieces: Vec<pb::Event>,
+    bytes: usize,
 }
 
 /// How a watch ended.
@@ -134,6 +136,7 @@ impl Stream {
             replies,
             next,
             pieces: Vec::new(),
+            bytes: 0,
         };
         let created = stream.recv(core).await?;
         let header = created.header.unwrap_or_default();
@@ -178,11 +181,17 @@ impl Stream {
             if self.pieces.len() + answer.events.len() > BATCH_MAX {
                 return Err(End::Gap("a batch has too many changes"));
             }
+            let kvs = answer.events.iter().filter_map(|event| event.kv.as_ref());
+            self.bytes = self.bytes.saturating_add(size(kvs));
+            if self.bytes > BYTES_MAX {
+                return Err(End::Gap("a batch is too large"));
+            }
             self.pieces.extend(answer.events);
             if answer.fragment {
                 continue;
             }
             let batch = std::mem::take(&mut self.pieces);
+            self.bytes = 0;
             let last = batch
                 .iter()
                 .filter_map(|event| event.kv.as_ref())
@@ -229,8 +238,11 @@ impl Stream {
 fn refusal(core: &Core, token: &Token, status: Status) -> End {
     if is_about_token(status.message()) && core.tokens.refused(token) {
         End::Token
-    } else if matches!(status.code(), Code::OutOfRange) {
+    } else if status.code() == Code::OutOfRange {
         End::Gap("the changes since are compacted")
+    } else if status.code() == Code::ResourceExhausted {
+        // A change larger than a message would come again and again.
+        End::Gap("a change is too large")
     } else if is_lost(&status) {
         End::Lost(status)
     } else {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use super::pods::{List, Pod, Status};
+use crate::backoff::jittered;
 use crate::error::Error;
 use crate::lock::lock;
 use crate::transport::http1::{Client, Failure, Origin, Request, Streaming};
@@ -26,6 +27,9 @@ const PAGES_MAX: usize = 400;
 /// The most bytes of a page: a pod is stored in at most 1.5 MiB, and has some 10 KB.
 const PAGE_BYTES: usize = 64 * 1024 * 1024;
 
+/// The most bytes of a whole list, of which only what concerns services is kept.
+const LIST_BYTES: usize = 1024 * 1024 * 1024;
+
 /// The most bytes of an answer to anything else.
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
@@ -33,12 +37,13 @@ const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// left, at least two minutes.
 const TOKEN_FOR: Duration = Duration::from_secs(30);
 
-/// How long the server lets a watch stand: as kube's clients, within the ten minutes after which proxies and
-/// servers end it by themselves.
-const WATCH_SECONDS: u64 = 240;
+/// How long the server lets a watch stand, up to a fifth more or less, so that watches which began together do
+/// not end together: as kube's clients, within the ten minutes after which proxies and servers end it by
+/// themselves.
+const WATCH_TIME: Duration = Duration::from_secs(200);
 
 /// Beyond that, silence means that the connection is dead.
-const WATCH_SILENCE: Duration = Duration::from_secs(WATCH_SECONDS + 15);
+const WATCH_SILENCE: Duration = Duration::from_secs(200 + 200 / 5 + 15);
 
 /// The most bytes of a watch's line, which is one pod.
 const LINE_BYTES: usize = 4 * 1024 * 1024;
@@ -78,7 +83,8 @@ struct Held {
 
 /// Why there is no watch.
 pub(super) enum NoWatch {
-    /// What is to be watched from is too long ago: list again.
+    /// What is to be watched from is too long ago, or yet to come for a server whose store was put back from a
+    /// backup: list again.
     Gone,
     Failed(Error),
 }
@@ -96,18 +102,27 @@ impl Api {
         }
     }
 
-    /// All pods of a selector, and the version from which they can be watched.
-    pub(super) async fn list(&self, selector: &str) -> Result<(Vec<Pod>, String), Error> {
-        timeout(TIMEOUT, self.pages(selector))
+    /// What is kept of all pods of a selector, and the version from which they can be watched.
+    pub(super) async fn list<T>(
+        &self,
+        selector: &str,
+        keep: impl Fn(Pod) -> Option<T>,
+    ) -> Result<(Vec<T>, String), Error> {
+        timeout(TIMEOUT, self.pages(selector, keep))
             .await
             .unwrap_or_else(|_| Err(self.late()))
     }
 
-    async fn pages(&self, selector: &str) -> Result<(Vec<Pod>, String), Error> {
+    async fn pages<T>(
+        &self,
+        selector: &str,
+        keep: impl Fn(Pod) -> Option<T>,
+    ) -> Result<(Vec<T>, String), Error> {
         let path = self.pods().await?;
         let selector = encoded(selector);
         let mut pods = Vec::new();
         let mut next = String::new();
+        let mut bytes = 0_usize;
         for _ in 0..PAGES_MAX {
             let mut target = format!("{path}?labelSelector={selector}&limit={PAGE}");
             if !next.is_empty() {
@@ -124,8 +139,14 @@ impl Api {
             if status != 200 {
                 return Err(self.refused("list", status, &body).await);
             }
+            bytes = bytes.saturating_add(body.len());
+            if bytes > LIST_BYTES {
+                return Err(self.odd(&format_args!(
+                    "expected at most {LIST_BYTES} bytes, found more"
+                )));
+            }
             let list: List = serde_json::from_slice(&body).map_err(|error| self.odd(&error))?;
-            pods.extend(list.items.unwrap_or_default());
+            pods.extend(list.items.into_iter().flatten().filter_map(&keep));
             match list.metadata.next.filter(|next| !next.is_empty()) {
                 Some(more) => next = more,
                 None if list.metadata.resource_version.is_empty() => {
@@ -162,9 +183,10 @@ impl Api {
     pub(super) async fn watch(&self, selector: &str, from: &str) -> Result<Streaming, NoWatch> {
         let failed = NoWatch::Failed;
         let target = format!(
-            "{}?labelSelector={}&watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECONDS}&resourceVersion={}",
+            "{}?labelSelector={}&watch=true&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
             self.pods().await.map_err(failed)?,
             encoded(selector),
+            jittered(WATCH_TIME).as_secs(),
             encoded(from)
         );
         let request = Request::get(target);
@@ -176,7 +198,8 @@ impl Api {
                 .map_err(|failure| failed(self.failed(&failure)))?;
             match stream.status {
                 200 => return Ok(stream),
-                410 => return Err(NoWatch::Gone),
+                // A version of the future is a bad request, or one that the server waits for in vain.
+                400 | 410 | 504 => return Err(NoWatch::Gone),
                 401 if attempt == 0 && self.forget() => {}
                 status => {
                     let body = stream.line(TIMEOUT, ANSWER_BYTES).await.ok().flatten();

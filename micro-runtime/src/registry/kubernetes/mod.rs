@@ -52,8 +52,8 @@ const WATCH_BUFFER: usize = 256;
 ///   unless a liveness probe ends it. Values above 200 KiB lose the fields of their types, then their endpoints.
 /// * **Names** of up to 54 characters that end in a letter or a digit; what a label cannot have is written as `_`.
 /// * **Watching** tells what changes from a list on, and goes on after a failure from where it was, within 2 s of
-///   the server's return. If too much has happened meanwhile it lists again and tells the difference; nodes that
-///   are missing then are told as gone unless they are all of two or more, or more than half: an error asks the
+///   the server's return. If too much has happened meanwhile it lists again and tells the difference, as it does
+///   every few minutes anyway; nodes that are missing then are told as gone unless they are all of two or more, or more than half: an error asks the
 ///   watcher to look for itself.
 /// * **Only one namespace** is seen: that of the pod, or [`namespace`](Kubernetes::namespace).
 /// * While the API server fails, calls fail with it within 4 s; what is known is the caller's to keep.

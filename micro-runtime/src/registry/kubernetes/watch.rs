@@ -21,6 +21,10 @@ use crate::transport::http1::Streaming;
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_LONGEST: Duration = Duration::from_millis(1500);
 
+/// Even a watch that seems well is checked against a list when it ends, unless it was listed since: a store that
+/// was put back from a backup has lower versions, of which a watch from a higher one is told nothing.
+const RELIST: Duration = Duration::from_secs(150);
+
 /// A watch that stood this long was well.
 const WELL: Duration = Duration::from_secs(10);
 
@@ -31,6 +35,8 @@ pub(super) struct State {
     name: Option<String>,
     pods: BTreeMap<String, Vec<Service>>,
     version: String,
+    /// When this was listed; `None` if that is to be done again.
+    listed: Option<Instant>,
 }
 
 /// What a line of a watch asks for.
@@ -46,15 +52,16 @@ enum Said {
 
 impl State {
     pub(super) async fn list(api: &Api, name: Option<&str>) -> Result<State, Error> {
-        let (pods, version) = api.list(&selector(name)).await?;
-        let pods = pods.into_iter().map(|pod| {
+        let with_services = |pod: Pod| {
             let services = pod.services(name);
-            (pod.metadata.name, services)
-        });
+            (!services.is_empty()).then_some((pod.metadata.name, services))
+        };
+        let (pods, version) = api.list(&selector(name), with_services).await?;
         Ok(State {
             name: name.map(str::to_owned),
-            pods: pods.filter(|(_, services)| !services.is_empty()).collect(),
+            pods: pods.into_iter().collect(),
             version,
+            listed: Some(Instant::now()),
         })
     }
 
@@ -193,29 +200,30 @@ pub(super) async fn follow(inner: Weak<Inner>, mut state: State, events: mpsc::S
         let Some(api) = inner.upgrade().and_then(|inner| inner.api().ok()) else {
             return;
         };
-        let selector = selector(state.name.as_deref());
-        let ended = match api.watch(&selector, &state.version).await {
-            Ok(stream) => {
-                if std::mem::take(&mut failing) {
-                    tracing::info!("Kubernetes is watched again");
+        let due = state.listed.is_none_or(|listed| listed.elapsed() >= RELIST);
+        let listed = if due {
+            relist(&api, &mut state, &events).await
+        } else {
+            Ended::Time
+        };
+        let ended = match listed {
+            Ended::Time => {
+                let selector = selector(state.name.as_deref());
+                match api.watch(&selector, &state.version).await {
+                    Ok(stream) => {
+                        if std::mem::take(&mut failing) {
+                            tracing::info!("Kubernetes is watched again");
+                        }
+                        read(&api, stream, &mut state, &events).await
+                    }
+                    Err(NoWatch::Gone) => Ended::Gone,
+                    Err(NoWatch::Failed(error)) => Ended::Failed(error.to_string()),
                 }
-                read(&api, stream, &mut state, &events).await
             }
-            Err(NoWatch::Gone) => Ended::Gone,
-            Err(NoWatch::Failed(error)) => Ended::Failed(error.to_string()),
+            failed => failed,
         };
         let ended = match ended {
-            Ended::Gone => match State::list(&api, state.name.as_deref()).await {
-                Ok(new) => {
-                    for item in state.replace(new) {
-                        if events.send(item).await.is_err() {
-                            return;
-                        }
-                    }
-                    Ended::Time
-                }
-                Err(error) => Ended::Failed(error.to_string()),
-            },
+            Ended::Gone => relist(&api, &mut state, &events).await,
             ended => ended,
         };
         drop(api);
@@ -232,6 +240,22 @@ pub(super) async fn follow(inner: Weak<Inner>, mut state: State, events: mpsc::S
             backoff.reset();
         }
         sleep(backoff.next()).await;
+    }
+}
+
+/// Lists again and tells the difference; until that works it stays to be done.
+async fn relist(api: &Api, state: &mut State, events: &mpsc::Sender<Item>) -> Ended {
+    state.listed = None;
+    match State::list(api, state.name.as_deref()).await {
+        Ok(new) => {
+            for item in state.replace(new) {
+                if events.send(item).await.is_err() {
+                    return Ended::Unwatched;
+                }
+            }
+            Ended::Time
+        }
+        Err(error) => Ended::Failed(error.to_string()),
     }
 }
 
@@ -267,7 +291,11 @@ async fn read(
                 }
             }
             Said::Gone => return Ended::Gone,
-            Said::Failed(error) => return Ended::Failed(error),
+            Said::Failed(error) => {
+                // From the same version on, it might say the same for ever.
+                state.listed = None;
+                return Ended::Failed(error);
+            }
         }
     }
 }

@@ -105,7 +105,8 @@ struct Inner {
     late: broadcast::Sender<Event>,
     /// Closed when the last clone is dropped, which ends every task.
     alive: tokio::sync::watch::Sender<()>,
-    retries: Mutex<Vec<Retry>>,
+    /// What is being registered or tried again.
+    registrations: Mutex<Registrations>,
 }
 
 struct Member {
@@ -114,10 +115,28 @@ struct Member {
     failing: AtomicBool,
 }
 
-/// A registration that is tried again in the background.
-struct Retry {
+#[derive(Default)]
+struct Registrations {
+    list: Vec<Registration>,
+    /// Counts them.
+    last: u64,
+}
+
+/// The latest registration of these nodes.
+struct Registration {
+    number: u64,
+    service: String,
     nodes: Vec<String>,
-    task: AbortHandle,
+    /// The registries are being told.
+    open: bool,
+    /// Those that refused it, to each of which it is told again.
+    retries: Vec<AbortHandle>,
+}
+
+/// Says that the registries are being told of a registration, until dropped.
+struct Turn<'a> {
+    inner: &'a Inner,
+    number: u64,
 }
 
 /// What came of asking every registry about one service.
@@ -170,7 +189,7 @@ impl Multi {
             known: Mutex::default(),
             late: broadcast::Sender::new(LATE),
             alive: tokio::sync::watch::Sender::new(()),
-            retries: Mutex::default(),
+            registrations: Mutex::default(),
         }))
     }
 
@@ -194,7 +213,7 @@ impl Registry for Multi {
     /// No registry has taken it; the error names each with its reason.
     async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
         let members = self.members()?;
-        self.0.stop_retries(service);
+        let turn = self.0.begin(service);
         let writes = members
             .iter()
             .map(|member| bounded(WRITE, member.registry.register(service, ttl)));
@@ -214,7 +233,7 @@ impl Registry for Multi {
         for (index, (_, error)) in refused.into_iter().zip(errors) {
             // What it will never take, such as a name it has no way to write, is not tried again.
             if !refuses(&error) {
-                self.0.retry(index, service, ttl);
+                self.0.retry(turn.number, index, service, ttl);
             }
         }
         Ok(())
@@ -331,16 +350,46 @@ impl Inner {
         lock(&self.known)
     }
 
-    /// Tries a registration again until one registry takes it, it is stopped, or everything is dropped.
-    fn retry(self: &Arc<Inner>, index: usize, service: &Service, ttl: Duration) {
+    /// A registration begins, which ends what is left of former ones of the same nodes.
+    fn begin(&self, service: &Service) -> Turn<'_> {
+        let mut registrations = lock(&self.registrations);
+        registrations.end(service);
+        registrations.last += 1;
+        let number = registrations.last;
+        registrations.list.push(Registration {
+            number,
+            service: service.name.clone(),
+            nodes: ids(service),
+            open: true,
+            retries: Vec::new(),
+        });
+        Turn {
+            inner: self,
+            number,
+        }
+    }
+
+    /// Tries a registration again until one registry takes it or refuses it for good, its time is up, it is
+    /// stopped, or everything is dropped. Nothing if it has been stopped already.
+    fn retry(self: &Arc<Inner>, number: u64, index: usize, service: &Service, ttl: Duration) {
+        let mut registrations = lock(&self.registrations);
+        let mut list = registrations.list.iter_mut();
+        let Some(registration) = list.find(|registration| registration.number == number) else {
+            return;
+        };
         let inner = Arc::downgrade(self);
         let mut alive = self.alive.subscribe();
-        let nodes = ids(service);
         let service = service.clone();
+        let end = (!ttl.is_zero()).then(|| Instant::now().checked_add(ttl));
+        let end = end.flatten();
         let attempts = async move {
             let mut backoff = Backoff::new(RETRY_FIRST, RETRY_LONGEST);
             loop {
                 sleep(backoff.next()).await;
+                // The others let go of it by now.
+                if end.is_some_and(|end| end <= Instant::now()) {
+                    return;
+                }
                 // Strong only for an attempt, which is bounded.
                 let Some(inner) = inner.upgrade() else { return };
                 let Some(member) = inner.members.get(index) else {
@@ -348,7 +397,7 @@ impl Inner {
                 };
                 let result = bounded(WRITE, member.registry.register(&service, ttl)).await;
                 member.note("registration", result.as_ref().err());
-                if result.is_ok() {
+                if result.as_ref().map_or_else(refuses, |_| true) {
                     return;
                 }
             }
@@ -359,23 +408,46 @@ impl Inner {
                 () = attempts => {}
             }
         });
-        let mut retries = lock(&self.retries);
-        retries.retain(|retry| !retry.task.is_finished());
-        retries.push(Retry {
-            nodes,
-            task: task.abort_handle(),
-        });
+        registration.retries.push(task.abort_handle());
     }
 
     fn stop_retries(&self, service: &Service) {
+        lock(&self.registrations).end(service);
+    }
+}
+
+// ===== impl Registrations =====
+
+impl Registrations {
+    /// Ends those of these nodes, and forgets those that have ended.
+    fn end(&mut self, service: &Service) {
         let nodes = ids(service);
-        lock(&self.retries).retain(|retry| {
-            let same = retry.nodes == nodes;
+        self.list.retain(|registration| {
+            let same = registration.service == service.name && registration.nodes == nodes;
             if same {
-                retry.task.abort();
+                registration.retries.iter().for_each(AbortHandle::abort);
             }
-            !same
+            !same && !registration.is_over()
         });
+    }
+}
+
+impl Registration {
+    fn is_over(&self) -> bool {
+        !self.open && self.retries.iter().all(AbortHandle::is_finished)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut registrations = lock(&self.inner.registrations);
+        let mut list = registrations.list.iter_mut();
+        if let Some(registration) = list.find(|registration| registration.number == self.number) {
+            registration.open = false;
+        }
+        registrations
+            .list
+            .retain(|registration| !registration.is_over());
     }
 }
 

@@ -294,6 +294,54 @@ async fn a_registration_goes_to_all_and_again_to_those_that_refuse_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_registration_is_tried_again_for_no_longer_than_it_lasts() {
+    let (old, _new, both) = pair();
+    old.fails();
+    let short = Duration::from_secs(5);
+    both.register(&service(&["a"]), short).await.unwrap();
+    sleep(short).await;
+    *lock(&old.0.reply) = Reply::Nothing;
+    sleep(Duration::from_secs(60)).await;
+    assert!(old.writes().is_empty(), "its time was over");
+    // What a registry refuses for good while it is tried again is left alone too.
+    old.fails();
+    both.register(&service(&["a"]), TTL).await.unwrap();
+    *lock(&old.0.reply) = Reply::Fails(ErrorKind::Config);
+    sleep(Duration::from_secs(10)).await;
+    *lock(&old.0.reply) = Reply::Nothing;
+    sleep(Duration::from_secs(60)).await;
+    assert!(old.writes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deregistered_while_it_is_registered_is_not_tried_again() {
+    let (old, _new, both) = pair();
+    old.fails();
+    old.takes(Duration::from_secs(2));
+    let node = service(&["a"]);
+    let registering = both.register(&node, TTL);
+    let deregistering = async {
+        sleep(Duration::from_secs(1)).await;
+        both.deregister(&node).await.unwrap_err();
+    };
+    let (registered, ()) = tokio::join!(registering, deregistering);
+    registered.unwrap();
+    old.takes(Duration::ZERO);
+    *lock(&old.0.reply) = Reply::Nothing;
+    sleep(Duration::from_secs(60)).await;
+    assert!(old.writes().is_empty(), "the later word is that it goes");
+    // The same ids in another service are another matter.
+    old.fails();
+    both.register(&node, TTL).await.unwrap();
+    let mut other = node.clone();
+    other.name = "other".into();
+    *lock(&old.0.reply) = Reply::Nothing;
+    both.deregister(&other).await.unwrap();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(old.writes(), ["-a", "+a"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_write_fails_as_it_should_and_names_each() {
     let (old, new, both) = pair();
     old.fails();
@@ -385,6 +433,71 @@ async fn a_watch_outlives_the_loss_of_a_registry() {
         error.to_string(),
         "no registry can be watched: old: as asked; new: as asked"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_hangs_holds_up_a_watch_for_a_second_wherever_it_stands() {
+    for first in [true, false] {
+        let (old, new, both) = pair();
+        let (hangs, works) = if first { (old, new) } else { (new, old) };
+        hangs.takes(Duration::from_secs(60));
+        let started = Instant::now();
+        let mut watcher = both.watch(Some("greeter")).await.unwrap();
+        assert_eq!(started.elapsed(), Duration::from_secs(1));
+        works.tells(Action::Create, &["a"]).await;
+        assert_eq!(next(&mut watcher).await, "Create a");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_services_that_go_are_judged_together() {
+    let (old, new, both) = pair();
+    let mut watcher = both.watch(None).await.unwrap();
+    new.takes(Duration::from_secs(60));
+    let watch = lock(&old.0.watches)[0].clone();
+    let started = Instant::now();
+    let telling = async {
+        for number in 0..200 {
+            let mut service = service(&["a"]);
+            service.name = format!("s{number}");
+            let action = Action::Delete;
+            watch.send(Ok(Event { action, service })).await.unwrap();
+        }
+    };
+    let hearing = async {
+        for _ in 0..200 {
+            next(&mut watcher).await;
+        }
+    };
+    tokio::join!(telling, hearing);
+    // The one that hangs is waited for 2 s each time.
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_another_registry_names_better_does_not_come_twice() {
+    let (dns, consul, both) = pair();
+    consul.says(&["a"]);
+    assert_eq!(found(&both).await.unwrap(), ["a"]);
+    let mut watcher = both.watch(Some("greeter")).await.unwrap();
+    let by_address = |address: &str| {
+        let mut service = service(&["x"]);
+        service.nodes[0].id = format!("greeter-{address}");
+        service.nodes[0].address = address.to_owned();
+        Event {
+            action: Action::Create,
+            service,
+        }
+    };
+    let watch = lock(&dns.0.watches)[0].clone();
+    for address in ["a:5000", "b:5000"] {
+        watch.send(Ok(by_address(address))).await.unwrap();
+    }
+    assert_eq!(next(&mut watcher).await, "Create greeter-b:5000");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,16 +1,18 @@
 //! The watch of [`Multi`](super::Multi): the events of all registries, and who may say that a node is gone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{Answer, Asked, Inner, ask, together};
+use super::{Answer, Asked, Inner, Member, ask, together};
 use crate::error::{Error, ErrorKind};
+use crate::exchange::BoxFuture;
 use crate::registry::common::diff::{self, by_key};
+use crate::registry::common::join::all;
 use crate::registry::{Action, AnyRegistry, Event, Registry, Service, Watcher};
 
 /// Events that a watcher may leave unread; beyond it the registries' own watches wait, by their own rules.
@@ -29,18 +31,24 @@ const REOPEN_LONGEST: Duration = Duration::from_millis(1500);
 /// A watch that stood this long was well.
 const WELL: Duration = Duration::from_secs(10);
 
+/// The most services that the registries are asked about at once, to judge what left.
+const AT_ONCE: usize = 64;
+
 /// How often a registry that offers no watch is looked at: as the client's cache does.
 const POLL: Duration = Duration::from_secs(15);
 
 type Item = Result<Event, Error>;
 
+/// Where a registry says whether it could be watched: its number, and how the first attempt went.
+type Tell = mpsc::Sender<(usize, Result<(), Error>)>;
+
 /// Opens the watches; resolves when all of them have answered, or a second after one stands.
 pub(super) async fn open(inner: &Arc<Inner>, name: Option<&str>) -> Result<Watcher, Error> {
     let (events, received) = mpsc::channel(BUFFER);
     let mut followers = JoinSet::new();
-    let mut opened = Vec::new();
+    // One word from each, so that there is always room.
+    let (tell, mut told) = mpsc::channel(inner.members.len().max(1));
     for (index, member) in inner.members.iter().enumerate() {
-        let (tell, told) = oneshot::channel();
         let follower = Follower {
             index,
             registry: member.registry.clone(),
@@ -48,27 +56,32 @@ pub(super) async fn open(inner: &Arc<Inner>, name: Option<&str>) -> Result<Watch
             events: events.clone(),
             alive: inner.alive.subscribe(),
         };
-        followers.spawn(follower.run(tell));
-        opened.push(told);
+        followers.spawn(follower.run(tell.clone()));
     }
-    drop(events);
+    drop((events, tell));
     let late = inner.late.subscribe();
-    let mut limit = None;
-    let mut errors = Vec::new();
-    for (member, told) in inner.members.iter().zip(opened) {
-        let result = match limit {
-            Some(limit) => timeout_at(limit, told).await.ok(),
-            None => Some(told.await),
+    let mut limit: Option<Instant> = None;
+    let mut errors: BTreeMap<usize, Error> = BTreeMap::new();
+    loop {
+        // `None`: the others open later, or all have spoken.
+        let next = match limit {
+            Some(limit) => timeout_at(limit, told.recv()).await.ok().flatten(),
+            None => told.recv().await,
         };
-        match result {
-            Some(Ok(Ok(()))) => {
+        match next {
+            Some((_, Ok(()))) => {
                 limit.get_or_insert_with(|| Instant::now() + OPEN_SETTLE);
             }
-            Some(Ok(Err(error))) => errors.push((member, error)),
-            // It opens later, or its task has ended with the runtime.
-            Some(Err(_)) | None => {}
+            Some((index, Err(error))) => {
+                errors.insert(index, error);
+            }
+            None => break,
         }
     }
+    let errors: Vec<(&Member, Error)> = errors
+        .into_iter()
+        .filter_map(|(index, error)| Some((inner.members.get(index)?, error)))
+        .collect();
     if errors.len() == inner.members.len() {
         return Err(together("no registry can be watched", &errors));
     }
@@ -95,7 +108,7 @@ struct Follower {
 
 impl Follower {
     /// `tell` is told how the first attempt went.
-    async fn run(mut self, tell: oneshot::Sender<Result<(), Error>>) {
+    async fn run(mut self, tell: Tell) {
         let mut alive = self.alive.clone();
         tokio::select! {
             _ = alive.changed() => {}
@@ -103,12 +116,13 @@ impl Follower {
         }
     }
 
-    async fn follow(&mut self, tell: oneshot::Sender<Result<(), Error>>) {
+    async fn follow(&mut self, tell: Tell) {
         let mut tell = Some(tell);
+        let index = self.index;
         let mut told = |result| match tell.take() {
-            // Who waited has gone.
+            // Who waited may have gone.
             Some(tell) => {
-                let _ = tell.send(result);
+                let _ = tell.try_send((index, result));
                 true
             }
             None => false,
@@ -257,11 +271,15 @@ impl Merger {
             .filter(|event| event.action == Action::Delete)
             .map(|event| event.service.name.clone())
             .collect();
+        let doubted: Vec<String> = doubted.into_iter().collect();
         let mut asked = HashMap::new();
-        for name in doubted {
+        for chunk in doubted.chunks(AT_ONCE) {
             let inner = self.inner.upgrade()?;
-            let answers = ask(&inner, &name).await;
-            asked.insert(name, answers);
+            let questions = chunk
+                .iter()
+                .map(|name| -> BoxFuture<'_, Asked> { Box::pin(ask(&inner, name)) });
+            let answers = all(questions.collect()).await;
+            asked.extend(chunk.iter().cloned().zip(answers));
         }
         let mut items = Vec::new();
         for (index, item) in batch {
@@ -271,6 +289,17 @@ impl Merger {
                     let inner = self.inner.upgrade()?;
                     if let Some(answers) = answers {
                         items.extend(gone(&inner, index, event, answers));
+                    }
+                }
+                Ok(mut event) => {
+                    // What one registry knows by its address alone, another may name better.
+                    let Service { name, nodes, .. } = &mut event.service;
+                    let inner = self.inner.upgrade()?;
+                    let known = inner.known();
+                    let before = nodes.len();
+                    nodes.retain(|node| !known.is_named_better(name, node));
+                    if before == 0 || !nodes.is_empty() {
+                        items.push(Ok(event));
                     }
                 }
                 item => items.push(item),

@@ -1,6 +1,7 @@
 //! Where NATS is, and how it is spoken to.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -48,6 +49,10 @@ pub(super) enum Login {
     None,
     User(String, String),
     Token(String),
+    /// A file with a JWT and the seed of its user, as `nsc` writes it.
+    Credentials(PathBuf),
+    /// A file with the seed of a user whose public key the server knows.
+    Nkey(PathBuf),
 }
 
 // ===== impl Config =====
@@ -68,7 +73,7 @@ impl Config {
         for text in addresses {
             let address = Address::parse(text.as_ref())?;
             let secure = address.secure(&PLAIN, &TLS)?;
-            address.expect_query(&[], secure)?;
+            address.expect_query(&["creds", "nkey"], secure)?;
             if address.query.contains_key("server_name") {
                 return Err(Error::config(
                     "the certificate of a NATS server must have the name in its address, so server_name cannot be given",
@@ -84,13 +89,8 @@ impl Config {
             if secure {
                 config.tls = Some(address.tls()?);
             }
-            match (&address.user, &address.password) {
-                (None, None) => {}
-                (Some(token), None) => config.login = Login::Token(token.clone()),
-                (Some(user), Some(password)) => {
-                    config.login = Login::User(user.clone(), password.clone());
-                }
-                (None, Some(_)) => return Err(Error::config("a NATS password needs a user")),
+            if let Some(login) = login(&address)? {
+                config.login = login;
             }
             let scheme = if secure { "tls" } else { "nats" };
             let server = format!("{scheme}://{}", address.host_port(PORT));
@@ -114,12 +114,40 @@ impl Config {
     }
 }
 
+/// What an address says of who we are, which it may say in one way.
+fn login(address: &Address) -> Result<Option<Login>, Error> {
+    let named = match (&address.user, &address.password) {
+        (None, None) => None,
+        (Some(token), None) => Some(Login::Token(token.clone())),
+        (Some(user), Some(password)) => Some(Login::User(user.clone(), password.clone())),
+        (None, Some(_)) => return Err(Error::config("a NATS password needs a user")),
+    };
+    let file = |key: &str| match address.query.get(key).map(String::as_str) {
+        Some("") => Err(Error::config(format_args!(
+            "the parameter {key} of a NATS address names a file, found nothing"
+        ))),
+        file => Ok(file.map(PathBuf::from)),
+    };
+    let credentials = file("creds")?.map(Login::Credentials);
+    let nkey = file("nkey")?.map(Login::Nkey);
+    let mut logins = [named, credentials, nkey].into_iter().flatten();
+    let login = logins.next();
+    if logins.next().is_some() {
+        return Err(Error::config(
+            "a NATS address makes itself known in one way: by a user and a password, a token, a file of \
+             credentials (creds) or a seed (nkey), found more than one",
+        ));
+    }
+    Ok(login)
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let login = match &self.login {
-            Login::None => "none",
-            Login::User(user, _) => user,
-            Login::Token(_) => "***",
+            Login::None => "none".into(),
+            Login::User(user, _) => user.into(),
+            Login::Token(_) => "***".into(),
+            Login::Credentials(file) | Login::Nkey(file) => file.to_string_lossy(),
         };
         f.debug_struct("Config")
             .field("servers", &self.servers)
@@ -165,6 +193,10 @@ mod tests {
         let config = Config::new(&["nats://t0ken@a"]).unwrap();
         assert!(config.login == Login::Token("t0ken".into()));
         assert!(!format!("{config:?}").contains("t0ken"), "{config:?}");
+        let config = Config::new(&["nats://a?creds=/run/my%20user.creds"]).unwrap();
+        assert!(config.login == Login::Credentials("/run/my user.creds".into()));
+        let config = Config::new(&["nats://a?nkey=user.nk"]).unwrap();
+        assert!(config.login == Login::Nkey("user.nk".into()));
     }
 
     #[test]
@@ -173,7 +205,13 @@ mod tests {
             ("http://a", "expected one of nats, tls, natss before ://"),
             ("nats://a/x", "a NATS address has no path, found /x"),
             ("nats://a?ca=x", "is one of TLS"),
-            ("nats://a?creds=x", "expected no parameter after ?"),
+            (
+                "nats://a?cred=x",
+                "expected one of creds, nkey as parameters after ?",
+            ),
+            ("nats://a?creds=", "names a file, found nothing"),
+            ("nats://t0ken@a?creds=x", "found more than one"),
+            ("nats://a?creds=x&nkey=y", "found more than one"),
         ] {
             let error = Config::new(&[address]).unwrap_err().to_string();
             assert!(error.contains(expected), "{address}: {error}");

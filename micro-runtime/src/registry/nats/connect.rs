@@ -8,10 +8,9 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event as Change};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tracing::{info, warn};
 
-use super::ask::shown;
-use super::config::Login;
+use super::login;
 use super::task::Shared;
 use crate::backoff::Backoff;
 
@@ -33,7 +32,12 @@ pub(super) async fn connect(
     let mut told = false;
     loop {
         let why = match attempt(shared).await {
-            Ok(connected) => return connected,
+            Ok(connected) => {
+                if told {
+                    info!(servers = ?shared.config.servers, "NATS answers again");
+                }
+                return connected;
+            }
             Err(why) => why,
         };
         if !std::mem::replace(&mut told, true) {
@@ -59,11 +63,7 @@ async fn attempt(shared: &Shared) -> Result<(Client, mpsc::Receiver<Change>), St
             let _ = sender.try_send(change);
             async {}
         });
-    options = match &config.login {
-        Login::None => options,
-        Login::User(user, password) => options.user_and_password(user.clone(), password.clone()),
-        Login::Token(token) => options.token(token.clone()),
-    };
+    options = login::present(options, &config.login).await?;
     #[cfg(feature = "tls")]
     {
         // Without TLS in the address too, since the server may ask for it.
@@ -85,7 +85,7 @@ async fn attempt(shared: &Shared) -> Result<(Client, mpsc::Receiver<Change>), St
     drop(abort);
     match connected {
         Ok(Ok(Ok(client))) => Ok((client, changes)),
-        Ok(Ok(Err(error))) => Err(shown(error)),
+        Ok(Ok(Err(error))) => Err(login::refused(&config.login, error)),
         Ok(Err(_)) => {
             Err("the server asks for TLS, which this build or this machine has not".to_owned())
         }

@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `config` | addresses and options |
+//! | `login` | who we are, to the server |
 //! | `wire` | what is said, as JSON |
 //! | `own` | what is registered here |
 //! | `view` | what watches have heard of, and whose silence is too long |
@@ -12,12 +13,14 @@
 mod ask;
 mod config;
 mod connect;
+mod login;
 mod own;
 mod task;
 mod view;
 mod wire;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,9 +67,11 @@ const AGAIN: Duration = Duration::from_millis(50);
 ///   NATS' permissions. What is no service is passed over, with one warning.
 /// * Every call ends after [`timeout`](Nats::timeout), 5 s by default.
 ///
-/// An address is `host:port` (4222 by default), `nats://user:password@host:port`, `nats://token@host:port`, or
-/// the same with `tls://`, which takes `?ca=FILE&cert=FILE&key=FILE` and needs the Cargo feature `tls`. For a
-/// cluster give several: servers that others tell of are not used. Credential files (nkeys) are not supported.
+/// An address is `host:port` (4222 by default), `nats://user:password@host:port`, `nats://token@host:port`,
+/// `nats://host?creds=FILE` with a file of credentials as `nsc` writes it, `nats://host?nkey=FILE` with a file
+/// that has the seed of a user, or each of these with `tls://`, which takes `?ca=FILE&cert=FILE&key=FILE` too and
+/// needs the Cargo feature `tls`. For a cluster give several: servers that others tell of are not used, and all
+/// are told the same user, the last that an address names. Files are read anew for each connection.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), micro_runtime::Error> {
@@ -127,6 +132,26 @@ impl Nats {
     pub fn token(self, token: &str) -> Nats {
         self.set(|config| {
             config.login = config::Login::Token(token.to_owned());
+            Ok(())
+        })
+    }
+
+    /// The file of credentials to connect with: a JWT, and the seed of its user, as `nsc` writes them; instead of
+    /// what an address says. It is read for each connection, so that a new one is taken from the next on.
+    #[must_use]
+    pub fn credentials_file(self, path: impl AsRef<Path>) -> Nats {
+        self.set(|config| {
+            config.login = config::Login::Credentials(path.as_ref().to_owned());
+            Ok(())
+        })
+    }
+
+    /// The file with the seed of the user to connect as (`SU…`), whose public key the server knows; instead of
+    /// what an address says. It is read for each connection.
+    #[must_use]
+    pub fn nkey_file(self, path: impl AsRef<Path>) -> Nats {
+        self.set(|config| {
+            config.login = config::Login::Nkey(path.as_ref().to_owned());
             Ok(())
         })
     }

@@ -4,6 +4,7 @@
 //! taken out when the server carried the question and nobody answered for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -11,7 +12,6 @@ use tokio::time::Instant;
 
 use super::wire::{Query, Said};
 use crate::error::Error;
-use crate::registry::common::group;
 use crate::registry::{Action, Event, Node, Service};
 
 /// Events that a watcher may leave unread before its watch is ended.
@@ -19,6 +19,9 @@ pub(super) const BACKLOG: usize = 1024;
 
 /// The most nodes that are kept in mind; further ones are passed over until others go.
 const NODES_MAX: usize = 65_536;
+
+/// The most bytes of all they were said with.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Who listens.
 #[derive(Debug)]
@@ -30,14 +33,17 @@ struct Listener {
     stands: bool,
 }
 
-/// Where a node is known: name, version, id.
+/// Where a node is known: name, id, version.
 type Key = (String, String, String);
 
 #[derive(Debug)]
 struct Heard {
-    /// Without its nodes.
-    service: Service,
+    /// Without its nodes; shared by those that were said with it. One message of 1 MiB may have a service of half
+    /// that and ten thousand nodes.
+    service: Arc<Service>,
     node: Node,
+    /// Its part of the message that said it, in bytes.
+    bytes: usize,
     last: Instant,
     /// How long it may be silent.
     ttl: Duration,
@@ -50,7 +56,14 @@ pub(super) struct View {
     /// Of nodes that do not say it.
     silence: Duration,
     limit: usize,
+    /// Of all nodes, and their limit.
+    bytes: usize,
+    bytes_limit: usize,
 }
+
+/// What has changed, put together into few events.
+#[derive(Default)]
+struct Changes(BTreeMap<(u8, String, String), (Action, Arc<Service>, Vec<Node>)>);
 
 // ===== impl View =====
 
@@ -61,6 +74,8 @@ impl View {
             listeners: Vec::new(),
             silence,
             limit: NODES_MAX,
+            bytes: 0,
+            bytes_limit: BYTES_MAX,
         }
     }
 
@@ -87,7 +102,14 @@ impl View {
                 .iter()
                 .filter_map(|of| of.name.as_deref())
                 .collect();
-            self.nodes.retain(|key, _| names.contains(&*key.0));
+            let bytes = &mut self.bytes;
+            self.nodes.retain(|key, heard| {
+                let stays = names.contains(&*key.0);
+                if !stays {
+                    *bytes -= heard.bytes;
+                }
+                stays
+            });
         }
     }
 
@@ -128,47 +150,64 @@ impl View {
 
     /// Nodes of a service have given a sign of life.
     pub(super) fn heard(&mut self, said: Said, now: Instant) {
-        let Said { mut service, ttl } = said;
+        let Said {
+            mut service,
+            ttl,
+            bytes,
+        } = said;
         if !self.concerns(&service.name) {
             return;
         }
         let ttl = ttl.unwrap_or(self.silence);
         let nodes = std::mem::take(&mut service.nodes);
-        let mut changes = Vec::new();
+        let bytes = bytes / nodes.len().max(1);
+        let service = Arc::new(service);
+        // Nodes that were said together are compared with what was said of them together, once.
+        let mut compared: Option<(Arc<Service>, bool)> = None;
+        let mut is_as_before = |before: &Arc<Service>| match &compared {
+            Some((known, is_same)) if Arc::ptr_eq(known, before) => *is_same,
+            _ => {
+                let is_same = *before == service;
+                compared = Some((Arc::clone(before), is_same));
+                is_same
+            }
+        };
+        let mut changes = Changes::default();
         for node in nodes {
             let key = (
                 service.name.clone(),
-                service.version.clone(),
                 node.id.clone(),
+                service.version.clone(),
             );
-            let whole = Service {
-                nodes: vec![node.clone()],
-                ..service.clone()
-            };
-            let full = self.nodes.len() >= self.limit;
-            match self.nodes.get_mut(&key) {
-                Some(heard) => {
-                    heard.last = heard.last.max(now);
-                    heard.ttl = ttl;
-                    if heard.node != node || heard.service != service {
-                        heard.node = node;
-                        heard.service = service.clone();
-                        changes.push((Action::Update, whole));
-                    }
-                    continue;
+            if let Some(heard) = self.nodes.get_mut(&key) {
+                heard.last = heard.last.max(now);
+                heard.ttl = ttl;
+                if heard.node != node || !is_as_before(&heard.service) {
+                    self.bytes = self.bytes - heard.bytes + bytes;
+                    heard.bytes = bytes;
+                    heard.node = node.clone();
+                    heard.service = Arc::clone(&service);
+                    changes.add(Action::Update, &service, node);
                 }
-                None if full => continue,
-                None => changes.push((Action::Create, whole)),
+                continue;
+            }
+            if self.nodes.len() >= self.limit || self.bytes.saturating_add(bytes) > self.bytes_limit
+            {
+                continue;
             }
             // One that has another version now is no longer of the one before.
-            let before = self.versions_of(&key);
-            changes.extend(before.into_iter().filter_map(|key| self.take(&key)));
+            for before in self.versions_of(&key) {
+                self.take(&before, &mut changes);
+            }
+            changes.add(Action::Create, &service, node.clone());
             let heard = Heard {
-                service: service.clone(),
+                service: Arc::clone(&service),
                 node,
+                bytes,
                 last: now,
                 ttl,
             };
+            self.bytes += bytes;
             self.nodes.insert(key, heard);
         }
         self.tell(changes);
@@ -176,12 +215,11 @@ impl View {
 
     /// Nodes of a service have said that they go. A node id is enough: Go may leave out the rest.
     pub(super) fn gone(&mut self, service: &Service) {
-        let ids = service.nodes.iter().map(|node| {
+        let mut changes = Changes::default();
+        for node in &service.nodes {
             let (name, version) = (service.name.clone(), service.version.clone());
-            (name, version, node.id.clone())
-        });
-        let keys: Vec<Key> = ids.collect();
-        let changes: Vec<_> = keys.iter().filter_map(|key| self.take(key)).collect();
+            self.take(&(name, node.id.clone(), version), &mut changes);
+        }
         self.tell(changes);
     }
 
@@ -202,7 +240,10 @@ impl View {
             .filter(|(key, heard)| heard.due() <= asked_at && was_asked(&key.0))
             .map(|(key, _)| key.clone())
             .collect();
-        let changes: Vec<_> = keys.iter().filter_map(|key| self.take(key)).collect();
+        let mut changes = Changes::default();
+        for key in &keys {
+            self.take(key, &mut changes);
+        }
         self.tell(changes);
     }
 
@@ -237,32 +278,28 @@ impl View {
     }
 
     /// Where else the node is known.
-    fn versions_of(&self, (name, version, id): &Key) -> Vec<Key> {
-        let first = (name.clone(), String::new(), String::new());
-        let of_service = self
-            .nodes
-            .range(first..)
-            .take_while(|(key, _)| key.0 == *name);
-        of_service
-            .filter(|(key, _)| key.2 == *id && key.1 != *version)
+    fn versions_of(&self, (name, id, version): &Key) -> Vec<Key> {
+        let first = (name.clone(), id.clone(), String::new());
+        let of_node = self.nodes.range(first..);
+        of_node
+            .take_while(|(key, _)| key.0 == *name && key.1 == *id)
+            .filter(|(key, _)| key.2 != *version)
             .map(|(key, _)| key.clone())
             .collect()
     }
 
-    fn take(&mut self, key: &Key) -> Option<(Action, Service)> {
-        let heard = self.nodes.remove(key)?;
-        let service = Service {
-            nodes: vec![heard.node],
-            ..heard.service
-        };
-        Some((Action::Delete, service))
+    fn take(&mut self, key: &Key, changes: &mut Changes) {
+        if let Some(heard) = self.nodes.remove(key) {
+            self.bytes -= heard.bytes;
+            changes.add(Action::Delete, &heard.service, heard.node);
+        }
     }
 
-    fn tell(&mut self, changes: Vec<(Action, Service)>) {
-        if changes.is_empty() {
+    fn tell(&mut self, changes: Changes) {
+        let events = changes.events();
+        if events.is_empty() {
             return;
         }
-        let events = group::events(changes);
         self.listeners.retain(|listener| {
             let name = listener.name.as_deref();
             events
@@ -273,6 +310,40 @@ impl View {
                 // Full or closed: either way the watch is over.
                 .all(|event| listener.events.try_send(Ok(event.clone())).is_ok())
         });
+    }
+}
+
+// ===== impl Changes =====
+
+impl Changes {
+    /// Adds the change of a node. What is said of the service besides is what its last change says.
+    fn add(&mut self, action: Action, service: &Arc<Service>, node: Node) {
+        // A node that moves from one version to another is never gone at the end.
+        let order = match action {
+            Action::Delete => 0,
+            Action::Create => 1,
+            Action::Update => 2,
+        };
+        let key = (order, service.name.clone(), service.version.clone());
+        let group = self.0.entry(key);
+        let (_, whole, nodes) = group.or_insert_with(|| (action, Arc::clone(service), Vec::new()));
+        if !Arc::ptr_eq(whole, service) {
+            *whole = Arc::clone(service);
+        }
+        nodes.push(node);
+    }
+
+    fn events(self) -> Vec<Event> {
+        let groups = self.0.into_values();
+        groups
+            .map(|(action, service, nodes)| Event {
+                action,
+                service: Service {
+                    nodes,
+                    ..Service::clone(&service)
+                },
+            })
+            .collect()
     }
 }
 
@@ -304,6 +375,7 @@ mod tests {
                 ..Service::default()
             },
             ttl: ttl.map(Duration::from_secs),
+            bytes: 100,
         }
     }
 
@@ -442,5 +514,63 @@ mod tests {
         view.gone(&said("1", &["x"], None).service);
         view.heard(said("1", &["z"], None), Instant::now());
         assert_eq!(told(&mut events), ["Delete 1 x", "Create 1 z"]);
+    }
+
+    /// A message of 1 MiB may say a service with half of that in endpoints, and ten thousand nodes of it: that is
+    /// kept once, not ten thousand times, and takes time in proportion.
+    #[test]
+    fn what_one_message_says_is_kept_once() {
+        let ids: Vec<_> = (0..10_000).map(|id| format!("{id:05}")).collect();
+        let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+        let large = || {
+            let mut said = said("1", &ids, None);
+            let text = "x".repeat(512 * 1024);
+            said.service.metadata = [("text".to_owned(), text)].into();
+            said
+        };
+        let (mut view, mut events) = view(Some("a"));
+        let begun = std::time::Instant::now();
+        // As it is said anew every 30 s.
+        for _ in 0..3 {
+            view.heard(large(), Instant::now());
+        }
+        let first = view.nodes.values().next().unwrap();
+        assert!(
+            view.nodes
+                .values()
+                .all(|heard| Arc::ptr_eq(&heard.service, &first.service)),
+            "one service for all"
+        );
+        assert_eq!(told(&mut events).len(), 1);
+        view.heard(said("2", &ids, None), Instant::now());
+        assert_eq!(
+            view.nodes.len(),
+            ids.len(),
+            "each has moved to another version"
+        );
+        assert_eq!(told(&mut events).len(), 2);
+        assert!(
+            begun.elapsed() < Duration::from_secs(10),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+
+    #[test]
+    fn a_flood_of_bytes_is_bounded() {
+        let (mut view, mut events) = view(None);
+        view.bytes_limit = 250;
+        for id in ["x", "y", "z"] {
+            view.heard(said("1", &[id], None), Instant::now());
+        }
+        assert_eq!(told(&mut events), ["Create 1 x", "Create 1 y"]);
+        view.gone(&said("1", &["x"], None).service);
+        view.heard(said("1", &["z"], None), Instant::now());
+        assert_eq!(told(&mut events), ["Delete 1 x", "Create 1 z"]);
+        view.heard(said("2", &["y", "z"], None), Instant::now());
+        assert_eq!(view.bytes, 100);
+        view.gone(&said("2", &["y", "z"], None).service);
+        view.gone(&said("1", &["y", "z"], None).service);
+        assert_eq!(view.bytes, 0);
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Said {
     pub(super) service: Service,
     /// For how long, if that was said.
     pub(super) ttl: Option<Duration>,
+    /// The size of the message.
+    pub(super) bytes: usize,
 }
 
 /// A question.
@@ -128,7 +130,7 @@ pub(super) fn read_event(payload: &[u8]) -> Result<(Action, Said, Option<String>
         "delete" => Action::Delete,
         other => return Err(format!("found the action {other:?}")),
     };
-    Ok((action, said(service)?, text(result.also_on)))
+    Ok((action, said(service, payload.len())?, text(result.also_on)))
 }
 
 /// An answer to a question.
@@ -137,7 +139,7 @@ pub(super) fn write_answer(service: &Service, ttl: Option<Duration>) -> Vec<u8> 
 }
 
 pub(super) fn read_answer(payload: &[u8]) -> Result<Said, String> {
-    said(read(payload)?)
+    said(read(payload)?, payload.len())
 }
 
 fn outgoing(service: &Service, ttl: Option<Duration>) -> Outgoing<'_> {
@@ -147,7 +149,7 @@ fn outgoing(service: &Service, ttl: Option<Duration>) -> Outgoing<'_> {
     }
 }
 
-fn said(incoming: Incoming) -> Result<Said, String> {
+fn said(incoming: Incoming, bytes: usize) -> Result<Said, String> {
     let Incoming { service, ttl_ms } = incoming;
     if service.name.is_empty() {
         return Err("the service has no name".to_owned());
@@ -156,6 +158,7 @@ fn said(incoming: Incoming) -> Result<Said, String> {
     Ok(Said {
         service,
         ttl: ttl.map(|ttl| Duration::from_millis(ttl).clamp(TTL.0, TTL.1)),
+        bytes,
     })
 }
 
@@ -215,14 +218,16 @@ mod tests {
     #[test]
     fn events_and_answers_carry_the_time() {
         let ttl = Some(Duration::from_millis(90_500));
-        let said = Said {
+        let said = |message: &[u8]| Said {
             service: service(),
             ttl,
+            bytes: message.len(),
         };
         let event = write_event(Action::Create, &service(), ttl, Some("a.b"));
-        let expected = (Action::Create, said.clone(), Some("a.b".to_owned()));
+        let expected = (Action::Create, said(&event), Some("a.b".to_owned()));
         assert_eq!(read_event(&event), Ok(expected));
-        assert_eq!(read_answer(&write_answer(&service(), ttl)), Ok(said));
+        let answer = write_answer(&service(), ttl);
+        assert_eq!(read_answer(&answer), Ok(said(&answer)));
         let go = br#"{"Action":"delete","Service":{"name":"a","version":"1","metadata":null,"endpoints":null,"nodes":null}}"#;
         let (action, said, _) = read_event(go).unwrap();
         assert_eq!((action, said.ttl), (Action::Delete, None));

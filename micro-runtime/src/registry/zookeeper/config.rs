@@ -1,15 +1,18 @@
 //! Where ZooKeeper is, and how it is spoken to.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use zookeeper_client::{Acl, AuthId, Permission};
-
-use crate::error::{Error, ErrorKind};
+use super::client::{Acl, Server};
+use crate::error::Error;
 use crate::registry::common::address::Address;
+#[cfg(feature = "tls")]
+use crate::transport::ClientTls;
 
-/// ZooKeeper's port.
+/// ZooKeeper's ports: `clientPort`, and `secureClientPort` as its documentation has it.
 const PORT: u16 = 2181;
+const TLS_PORT: u16 = 2281;
 
 /// go-micro's root (its plugin's `prefix`).
 const ROOT: &str = "micro-registry";
@@ -29,8 +32,8 @@ const TLS: [&str; 4] = ["zookeepers", "zks", "ssl", "tcp+tls"];
 
 #[derive(Clone)]
 pub(super) struct Config {
-    /// The servers as the library takes them: `host:port,host:port`.
-    pub(super) cluster: String,
+    /// At least one.
+    pub(super) servers: Vec<Server>,
     /// The path that all of ours begins with, such as `/micro-registry`.
     pub(super) root: String,
     /// `user:password`.
@@ -43,19 +46,11 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn new<A: AsRef<str>>(addresses: &[A]) -> Result<Config, Error> {
-        let mut servers = Vec::with_capacity(addresses.len());
+        let mut read = Vec::with_capacity(addresses.len());
         let mut chroot: Option<String> = None;
         let mut digest = None;
         for text in addresses {
             let address = Address::parse(text.as_ref())?;
-            if address.secure(&PLAIN, &TLS)? {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "the zookeeper registry speaks no TLS, since the library it uses would need a second \
-                     cryptography library in C; expected one of zookeeper://, zk://, tcp:// or no scheme",
-                ));
-            }
-            address.expect_query(&[], false)?;
             let path = address.path.trim_matches('/').to_owned();
             if !path.is_empty() {
                 check_path(&path)?;
@@ -68,26 +63,43 @@ impl Config {
             }
             match (&address.user, &address.password) {
                 (None, None) => {}
-                (Some(user), Some(password)) => digest = Some(format!("{user}:{password}")),
+                (Some(user), Some(password)) => digest = Some(digest_of(user, password)?),
                 _ => {
                     return Err(Error::config(
                         "zookeeper needs a password beside the user: zk://user:password@host:2181",
                     ));
                 }
             }
-            servers.push(address.host_port(PORT));
-        }
-        if servers.is_empty() {
-            servers.push(format!("127.0.0.1:{PORT}"));
+            read.push(address);
         }
         let chroot = chroot.map_or_else(String::new, |path| format!("/{path}"));
         Ok(Config {
-            cluster: servers.join(","),
+            servers: servers(&read)?,
             root: format!("{chroot}/{ROOT}"),
             digest,
             session_timeout: SESSION_TIMEOUT,
             timeout: TIMEOUT,
         })
+    }
+
+    pub(super) fn set_digest(&mut self, user: &str, password: &str) -> Result<(), Error> {
+        self.digest = Some(digest_of(user, password)?);
+        Ok(())
+    }
+
+    /// Uses TLS with every server.
+    #[cfg(feature = "tls")]
+    pub(super) fn set_tls(&mut self, tls: ClientTls) {
+        let tls = Some(tls);
+        for server in &mut self.servers {
+            server.tls.clone_from(&tls);
+        }
+    }
+
+    /// The servers as people read them.
+    pub(super) fn cluster(&self) -> String {
+        let servers: Vec<_> = self.servers.iter().map(ToString::to_string).collect();
+        servers.join(",")
     }
 
     pub(super) fn set_root(&mut self, path: &str) -> Result<(), Error> {
@@ -99,27 +111,80 @@ impl Config {
 
     /// Who may do what with the nodes that we make: as with go-micro everyone everything, but with a user of
     /// ours everyone may read and we alone may write.
-    pub(super) fn acls(&self) -> Vec<Acl> {
-        if self.digest.is_none() {
-            return vec![Acl::new(Permission::ALL, AuthId::anyone())];
+    pub(super) fn acl(&self) -> Acl {
+        match self.digest {
+            None => Acl::Open,
+            Some(_) => Acl::Ours,
         }
-        vec![
-            Acl::new(Permission::ALL, AuthId::authed()),
-            Acl::new(Permission::READ, AuthId::anyone()),
-        ]
     }
 }
 
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("cluster", &self.cluster)
+            .field("cluster", &self.cluster())
             .field("root", &self.root)
             .field("digest", &self.digest.as_ref().map(|_| "***"))
             .field("session_timeout", &self.session_timeout)
             .field("timeout", &self.timeout)
             .finish()
     }
+}
+
+/// The servers of an ensemble. All speak TLS or none does: an address without a scheme is as the others are, and
+/// one says for all with which certificates.
+fn servers(addresses: &[Address]) -> Result<Vec<Server>, Error> {
+    let mut secure = None;
+    let mut query: Option<&BTreeMap<String, String>> = None;
+    let mut settings = None;
+    for address in addresses {
+        let is_secure = address.secure(&PLAIN, &TLS)?;
+        if address.scheme.is_some() && *secure.get_or_insert(is_secure) != is_secure {
+            return Err(Error::config(
+                "the addresses of one zookeeper ensemble must all ask for TLS, or none: found both",
+            ));
+        }
+        address.expect_query(&[], is_secure)?;
+        if !address.query.is_empty() && **query.get_or_insert(&address.query) != address.query {
+            return Err(Error::config(
+                "the addresses of one zookeeper ensemble must have the same parameters of TLS, or one of them \
+                 those of all: found different ones",
+            ));
+        }
+        if is_secure && (settings.is_none() || !address.query.is_empty()) {
+            settings = Some(address);
+        }
+    }
+    let is_secure = secure.unwrap_or(false);
+    #[cfg(feature = "tls")]
+    let tls = match settings {
+        Some(address) => Some(address.tls()?),
+        None => None,
+    };
+    let server = |host: &str, port: Option<u16>| Server {
+        host: host.to_owned(),
+        port: port.unwrap_or(if is_secure { TLS_PORT } else { PORT }),
+        #[cfg(feature = "tls")]
+        tls: tls.clone(),
+    };
+    if addresses.is_empty() {
+        return Ok(vec![server("127.0.0.1", None)]);
+    }
+    let each = addresses.iter();
+    Ok(each
+        .map(|address| server(&address.host, address.port))
+        .collect())
+}
+
+/// Who we are by the scheme `digest`.
+fn digest_of(user: &str, password: &str) -> Result<String, Error> {
+    // The first colon ends the user.
+    if user.is_empty() || user.contains(':') {
+        return Err(Error::config(
+            "zookeeper needs a user without a colon before its password",
+        ));
+    }
+    Ok(format!("{user}:{password}"))
 }
 
 /// That each part of a path, which begins with no slash, is one that ZooKeeper takes.
@@ -169,7 +234,7 @@ mod tests {
             ),
         ] {
             let config = config(addresses);
-            assert_eq!((&*config.cluster, &*config.root), (cluster, root));
+            assert_eq!((&*config.cluster(), &*config.root), (cluster, root));
         }
     }
 
@@ -177,7 +242,7 @@ mod tests {
     fn the_password_is_kept_and_not_shown() {
         let config = config(&["zk://me:s3cr%40t@host"]);
         assert_eq!(config.digest.as_deref(), Some("me:s3cr@t"));
-        assert_eq!(config.acls().len(), 2);
+        assert_eq!(config.acl(), Acl::Ours);
         assert!(!format!("{config:?}").contains("s3cr"), "{config:?}");
     }
 
@@ -188,15 +253,54 @@ mod tests {
             (&["zk://me@a"], "needs a password beside the user"),
             (&["http://a"], "expected one of zookeeper, zk, tcp,"),
             (&["a?x=1"], "expected no parameter after ?"),
+            (&["zk://a?ca=x"], "is one of TLS"),
+            (&["zk://:password@a"], "a user without a colon"),
+            (&["zk://a%3Ab:password@a"], "a user without a colon"),
             (&["a/../b"], "a part of it is relative"),
         ] {
             let error = Config::new(addresses).unwrap_err().to_string();
             assert!(error.contains(expected), "{addresses:?}: {error}");
         }
-        // With or without the feature `tls` these are refused, and say so.
         for scheme in TLS {
-            let error = Config::new(&[format!("{scheme}://a")]).unwrap_err();
-            assert!(error.to_string().contains("TLS"), "{error}");
+            let read = Config::new(&[format!("{scheme}://a")]);
+            assert_eq!(read.is_ok(), cfg!(feature = "tls"), "{scheme}");
+        }
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn an_ensemble_speaks_tls_or_none() {
+        for (addresses, cluster) in [
+            (&["zks://a"][..], "a:2281"),
+            (&["zks://a:1?ca=x", "b", "zks://c"], "a:1,b:2281,c:2281"),
+            (
+                &["a", "zookeepers://b?ca=x", "zks://c?ca=x"],
+                "a:2281,b:2281,c:2281",
+            ),
+        ] {
+            let config = config(addresses);
+            assert_eq!(config.cluster(), cluster);
+            for server in &config.servers {
+                assert!(server.tls.is_some(), "{addresses:?}");
+            }
+        }
+        let plain = config(&["a", "zk://b"]);
+        assert!(plain.servers.iter().all(|server| server.tls.is_none()));
+        for (addresses, expected) in [
+            (&["zk://a", "zks://b"][..], "must all ask for TLS, or none"),
+            (&["zks://a", "zk://b"], "must all ask for TLS, or none"),
+            (
+                &["zks://a?ca=x", "zks://b?ca=y"],
+                "the same parameters of TLS",
+            ),
+            (&["zks://a?cert=x"], "cert and key need each other"),
+            (
+                &["zks://a?x=1"],
+                "expected one of ca, cert, key, server_name",
+            ),
+        ] {
+            let error = Config::new(addresses).unwrap_err().to_string();
+            assert!(error.contains(expected), "{addresses:?}: {error}");
         }
     }
 

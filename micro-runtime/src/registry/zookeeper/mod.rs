@@ -3,11 +3,13 @@
 //! | file | holds |
 //! |---|---|
 //! | `config` | addresses and options |
+//! | `client` | one session: ZooKeeper's protocol, over TCP or TLS |
 //! | `record` | services as paths and as data |
 //! | `session` | the session, and what has to be there as long as it lasts |
 //! | `node` | one node: made sure of, taken out |
 //! | `read`, `watch` | reading whole, and being told of changes |
 
+mod client;
 mod config;
 mod node;
 mod read;
@@ -53,7 +55,13 @@ use crate::registry::{Registry, Service, Watcher};
 /// An address is `host:port` (2181 by default) or `zk://user:password@host:port/path`: a user is presented by
 /// ZooKeeper's `digest` scheme, and what is registered then may be read by everyone but written by that user
 /// alone; without one, everyone may do everything, as with go-micro. `/micro-registry` lies below the path,
-/// which must be the same in all addresses. There is no TLS: `zks://` is refused.
+/// which must be the same in all addresses. SASL is not spoken.
+///
+/// `zks://host:2281?ca=FILE&cert=FILE&key=FILE` (2281 by default; with the Cargo feature `tls`) speaks TLS: with
+/// the authorities in `ca`, without it the system's, with the certificate and key if the server asks for one, and
+/// with `server_name` where the server's certificate has another name than its address. One address says it for
+/// all that have no scheme. An ensemble may know users by their certificates (`x509`); what is registered is guarded
+/// only if a `digest` user is given too.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), micro_runtime::Error> {
@@ -84,7 +92,7 @@ impl ZooKeeper {
     ///
     /// # Errors
     ///
-    /// An address is malformed, has an unknown scheme, or asks for TLS.
+    /// An address is malformed, has an unknown scheme, or asks for TLS in a build without it.
     pub fn try_new<A: AsRef<str>>(
         addresses: impl IntoIterator<Item = A>,
     ) -> Result<ZooKeeper, Error> {
@@ -97,8 +105,15 @@ impl ZooKeeper {
     /// Like every setting it makes a value of its own, which shares nothing with the one it is called on.
     #[must_use]
     pub fn credentials(self, user: &str, password: &str) -> ZooKeeper {
+        self.set(|config| config.set_digest(user, password))
+    }
+
+    /// How to use TLS, with every server; instead of what the addresses say.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(self, tls: crate::transport::ClientTls) -> ZooKeeper {
         self.set(|config| {
-            config.digest = Some(format!("{user}:{password}"));
+            config.set_tls(tls);
             Ok(())
         })
     }
@@ -169,6 +184,14 @@ impl Registry for ZooKeeper {
                 })
                 .await;
             match written {
+                // Given up meanwhile, by another call: that was the last word.
+                Ok(()) if shared.kept(&path).is_none() => {
+                    link.call(|session| {
+                        let (shared, path) = (Arc::clone(&shared), path.clone());
+                        async move { node::remove(&shared, &session, &path).await }
+                    })
+                    .await?;
+                }
                 Ok(()) => {}
                 Err(Failed::Refused(error)) if before.is_none() => {
                     shared.forget(&path);

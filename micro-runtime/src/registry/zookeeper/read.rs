@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tracing::warn;
-use zookeeper_client as zk;
 
+use super::client::Error;
 use super::record;
 use super::session::{Session, Shared};
 use crate::registry::Service;
@@ -15,7 +15,10 @@ use crate::registry::Service;
 const AT_ONCE: usize = 32;
 
 /// The most nodes that one call reads; what is beyond is left out, with a warning.
-const NODES_MAX: usize = 65_536;
+pub(super) const NODES_MAX: usize = 65_536;
+
+/// The most bytes of their data, which are 1 MiB at most each.
+const BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// A node that was found. The first part orders changes: it is the transaction that wrote it last.
 pub(super) type Found = (i64, Service);
@@ -28,7 +31,7 @@ pub(super) async fn nodes(
     shared: &Arc<Shared>,
     session: &Session,
     directory: Option<&str>,
-) -> Result<Nodes, zk::Error> {
+) -> Result<Nodes, Error> {
     let directories = match directory {
         Some(directory) => vec![directory.to_owned()],
         None => children(session, &shared.config.root).await?,
@@ -63,36 +66,53 @@ pub(super) async fn nodes(
         paths.truncate(NODES_MAX);
     }
     let mut paths = paths.into_iter();
+    let mut bytes = 0;
     loop {
-        while reading.len() < AT_ONCE {
+        while reading.len() < AT_ONCE && bytes < BYTES_MAX {
             let Some(path) = paths.next() else { break };
             let (shared, session) = (Arc::clone(shared), session.clone());
             reading.spawn(async move { Ok((node(&shared, &session, &path).await?, path)) });
         }
         match reading.join_next().await {
-            None => return Ok(nodes),
+            None => break,
             Some(read) => {
-                if let (Some(found), path) = joined(read)? {
+                if let (Some((found, size)), path) = joined(read)? {
+                    bytes += size;
                     nodes.insert(path, found);
                 }
             }
         }
     }
+    let left = paths.len();
+    if left > 0 {
+        warn!(
+            left,
+            limit = BYTES_MAX,
+            "ZooKeeper's nodes have too many bytes, not all are looked at"
+        );
+    }
+    Ok(nodes)
 }
 
-/// Reads one node; `None` if it is not there, or is nothing that go-micro would have written.
+/// Reads one node, and says how many bytes it has; `None` if it is not there, or is nothing that go-micro would
+/// have written.
 pub(super) async fn node(
     shared: &Shared,
     session: &Session,
     path: &str,
-) -> Result<Option<Found>, zk::Error> {
+) -> Result<Option<(Found, usize)>, Error> {
     let whole = format!("{}/{path}", shared.config.root);
     let (data, stat) = match session.client.get_data(&whole).await {
-        Err(zk::Error::NoNode) => return Ok(None),
+        Err(Error::NoNode) => return Ok(None),
+        // A server may have been told to take more than it does by default; no service has so much.
+        Err(error @ Error::TooLarge(_)) => {
+            shared.warn_of_data(&whole, &error.to_string());
+            return Ok(None);
+        }
         read => read?,
     };
     match record::read(&data) {
-        Ok(service) => Ok(Some((stat.mzxid, service))),
+        Ok(service) => Ok(Some(((stat.written, service), data.len()))),
         Err(why) => {
             shared.warn_of_data(&whole, &why);
             Ok(None)
@@ -100,16 +120,16 @@ pub(super) async fn node(
     }
 }
 
-async fn children(session: &Session, path: &str) -> Result<Vec<String>, zk::Error> {
-    match session.client.list_children(path).await {
-        Err(zk::Error::NoNode) => Ok(Vec::new()),
+async fn children(session: &Session, path: &str) -> Result<Vec<String>, Error> {
+    match session.client.children(path).await {
+        Err(Error::NoNode) => Ok(Vec::new()),
         children => children,
     }
 }
 
-/// A panic in the library, on an answer that is none, is an error here.
-fn joined<T>(result: Result<Result<T, zk::Error>, tokio::task::JoinError>) -> Result<T, zk::Error> {
-    result.unwrap_or_else(|error| Err(zk::Error::UnexpectedError(error.to_string())))
+/// A panic in reading would end the connection's use, not the process.
+fn joined<T>(result: Result<Result<T, Error>, tokio::task::JoinError>) -> Result<T, Error> {
+    result.unwrap_or(Err(Error::Malformed))
 }
 
 /// The services that nodes make up, those written last having the last word.

@@ -1,8 +1,4 @@
 //! The session: made, kept, made anew when it is lost, and with it every node of ours.
-//!
-//! The library's client keeps one session. It is dead for good once it thinks that the session has expired,
-//! and while it has no connection it waits ever longer between its tries. So when it has been without one for
-//! a second, a rival is made beside it, with a session of its own; whichever has a connection first goes on.
 
 use std::collections::BTreeMap;
 use std::future::{Future, pending};
@@ -13,19 +9,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
-use zookeeper_client as zk;
 
+use super::client::{self, Client, Options, State};
 use super::config::Config;
 use super::node;
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::lock::lock;
-
-/// How long a client may be without a connection before it gets a rival.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long one attempt to connect may take: with every server of an ensemble once.
-const CONNECT: Duration = Duration::from_secs(4);
 
 /// The pauses between attempts: a server that is back is found within a second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
@@ -39,7 +29,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// A session; clones share it.
 #[derive(Clone)]
 pub(super) struct Session {
-    pub(super) client: zk::Client,
+    pub(super) client: Client,
     /// Counts the sessions of one registry.
     pub(super) number: u64,
 }
@@ -128,9 +118,7 @@ impl Shared {
 
     /// No answer came within the time of a call.
     pub(super) fn late(&self) -> Error {
-        let Config {
-            cluster, timeout, ..
-        } = &self.config;
+        let (cluster, timeout) = (self.config.cluster(), self.config.timeout);
         let why = lock(&self.failure).clone();
         let why = why.map_or_else(String::new, |why| format!(": {why}"));
         Error::registry(format_args!(
@@ -155,7 +143,7 @@ impl Link {
     /// with its connection or session may have been done, so it must bear to be done twice.
     pub(super) async fn call<T, F>(&mut self, call: impl Fn(Session) -> F) -> Result<T, Failed>
     where
-        F: Future<Output = Result<T, zk::Error>>,
+        F: Future<Output = Result<T, client::Error>>,
     {
         let deadline = Instant::now() + self.shared.config.timeout;
         let late = |shared: &Shared| Failed::Late(shared.late());
@@ -191,17 +179,9 @@ impl Link {
 }
 
 /// Whether a call may have been done or not, since what it went through is gone.
-pub(super) fn is_lost(error: &zk::Error) -> bool {
-    use zk::Error as E;
-    matches!(
-        error,
-        E::ConnectionLoss
-            | E::SessionExpired
-            | E::SessionMoved
-            | E::ClientClosed
-            | E::Timeout
-            | E::Throttled
-    )
+pub(super) fn is_lost(error: &client::Error) -> bool {
+    use client::Error as E;
+    matches!(error, E::ConnectionLost | E::SessionLost | E::Throttled)
 }
 
 impl From<Failed> for Error {
@@ -216,13 +196,13 @@ pub(super) fn ended() -> Error {
     Error::registry("the zookeeper registry's task has ended with its tokio runtime")
 }
 
-pub(super) fn refused(error: &zk::Error) -> Error {
+pub(super) fn refused(error: &client::Error) -> Error {
     let hint = match error {
-        zk::Error::NoAuth => {
+        client::Error::NoAuth => {
             "; the nodes of go-micro's registry are guarded there: give the address a user and password that \
              may read and write them"
         }
-        zk::Error::AuthFailed => "; the user or the password is wrong",
+        client::Error::AuthFailed => "; the user or the password is wrong",
         _ => "",
     };
     Error::registry(format_args!("zookeeper refused: {error}{hint}"))
@@ -232,92 +212,76 @@ pub(super) fn refused(error: &zk::Error) -> Error {
 pub(super) async fn run(shared: Arc<Shared>, sessions: watch::Sender<Option<Session>>) {
     let mut number = 0;
     let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
-    let mut made: Option<zk::Client> = None;
     loop {
-        let client = match made.take() {
-            Some(client) => client,
-            None => connect(&shared, &mut backoff).await,
-        };
+        let client = connect(&shared, &mut backoff).await;
         number += 1;
         let session = Session { client, number };
         shared.fails(None);
-        debug!(number, session = %session.client.session_id(), "A ZooKeeper session was made");
+        debug!(number, "A ZooKeeper session was made");
         sessions.send_replace(Some(session.clone()));
         let begun = Instant::now();
-        made = serve(&shared, &session).await;
+        let why = serve(&shared, &session).await;
+        info!(
+            number,
+            why, "The ZooKeeper session is over, another is made"
+        );
+        shared.fails(Some(format!("the session is over: {why}")));
+        sessions.send_replace(None);
         // A session that ends at once, time after time, must not be made without a pause.
         if begun.elapsed() >= BACKOFF.1 {
             backoff.reset();
         }
-        if made.is_none() {
-            sessions.send_replace(None);
-            sleep(backoff.next()).await;
-        }
+        sleep(backoff.next()).await;
     }
 }
 
 /// Tries until there is a connection.
-async fn connect(shared: &Shared, backoff: &mut Backoff) -> zk::Client {
+async fn connect(shared: &Shared, backoff: &mut Backoff) -> Client {
+    let options = Arc::new(Options {
+        servers: shared.config.servers.clone(),
+        session_timeout: shared.config.session_timeout,
+        digest: shared.config.digest.clone(),
+    });
     let mut told = false;
     loop {
-        let config = &shared.config;
-        let mut connector = zk::Client::connector()
-            .with_session_timeout(config.session_timeout)
-            .with_fail_eagerly();
-        if let Some(digest) = &config.digest {
-            connector = connector.with_auth("digest", digest.as_bytes());
-        }
-        let why = match timeout(CONNECT, connector.connect(&config.cluster)).await {
-            Ok(Ok(client)) => return client,
-            Ok(Err(zk::Error::NoHosts)) => {
-                "no server could be connected to, or none that answers as ZooKeeper does".to_owned()
+        let why = match Client::connect(Arc::clone(&options)).await {
+            Ok(client) => {
+                if told {
+                    info!(servers = shared.config.cluster(), "ZooKeeper answers again");
+                }
+                return client;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no session within {CONNECT:?}"),
+            Err(why) => why,
         };
         if !std::mem::replace(&mut told, true) {
-            warn!(
-                servers = config.cluster,
-                why, "ZooKeeper cannot be reached, it is tried on"
-            );
+            let servers = shared.config.cluster();
+            warn!(servers, why, "ZooKeeper cannot be reached, it is tried on");
         }
         shared.fails(Some(why));
         sleep(backoff.next()).await;
     }
 }
 
-/// Uses a session until it is over; gives the client of the one to use instead, if there is one.
-async fn serve(shared: &Shared, session: &Session) -> Option<zk::Client> {
-    let mut states = session.client.state_watcher();
-    let mut state = states.peek_state();
+/// Uses a session until it is over; gives why.
+async fn serve(shared: &Shared, session: &Session) -> String {
+    let mut states = session.client.state();
     let mut refused = Backoff::new(REFUSED.0, REFUSED.1);
     let mut write_at = Some(Instant::now());
-    let mut probe_at = Instant::now() + session.client.session_timeout();
     loop {
-        if state.is_terminated() {
-            info!(number = session.number, %state, "The ZooKeeper session is over, another is made");
-            shared.fails(Some(format!("the session is over: {state}")));
-            return None;
-        }
-        let connected = state != zk::SessionState::Disconnected;
-        if !connected {
-            shared.fails(Some("the connection was lost".to_owned()));
-            let rival = async {
-                sleep(PATIENCE).await;
-                connect(shared, &mut Backoff::new(BACKOFF.0, BACKOFF.1)).await
-            };
-            tokio::select! {
-                new = states.changed() => state = new,
-                rival = rival => {
-                    info!(number = session.number, "ZooKeeper is back, with another session");
-                    return Some(rival);
+        let state = states.borrow_and_update().clone();
+        match state {
+            State::Over(why) => return why,
+            State::Disconnected(why) => {
+                shared.fails(Some(why));
+                if states.changed().await.is_err() {
+                    return "its task has ended".to_owned();
                 }
+                // Whatever was written before is there, if the session is; whatever was under way may not be.
+                write_at = Some(Instant::now());
+                continue;
             }
-            // Whatever was written before is there, if the session is; whatever was under way may not be.
-            write_at = Some(Instant::now());
-            continue;
+            State::Connected => shared.fails(None),
         }
-        shared.fails(None);
         let write = async {
             match write_at {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -326,7 +290,13 @@ async fn serve(shared: &Shared, session: &Session) -> Option<zk::Client> {
             write_all(shared, session).await
         };
         tokio::select! {
-            new = states.changed() => state = new,
+            changed = states.changed() => {
+                if changed.is_err() {
+                    return "its task has ended".to_owned();
+                }
+                // A connection that was lost and made again between two looks is one of those.
+                write_at = Some(Instant::now());
+            }
             done = write => {
                 write_at = if done {
                     refused.reset();
@@ -338,27 +308,7 @@ async fn serve(shared: &Shared, session: &Session) -> Option<zk::Client> {
             () = shared.unwritten.notified() => {
                 write_at.get_or_insert_with(Instant::now);
             }
-            () = tokio::time::sleep_until(probe_at) => {
-                probe_at = Instant::now() + session.client.session_timeout();
-                if is_broken(session).await {
-                    warn!(number = session.number, "The ZooKeeper client has broken down, another is made");
-                    return None;
-                }
-            }
         }
-    }
-}
-
-/// Whether the library's client has stopped working without having said so.
-async fn is_broken(session: &Session) -> bool {
-    let client = session.client.clone();
-    // In a task of its own, so that a panic in it does no harm here.
-    let probe = tokio::spawn(async move { client.check_stat("/").await });
-    match timeout(PATIENCE, probe).await {
-        Ok(Err(_)) => true,
-        Ok(Ok(Err(zk::Error::UnexpectedError(_)))) => true,
-        // No answer is a matter of the connection, which the client itself looks after.
-        Ok(Ok(_)) | Err(_) => false,
     }
 }
 

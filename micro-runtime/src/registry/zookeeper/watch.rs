@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
-use zookeeper_client as zk;
 
-use super::read::{self, Nodes};
+use super::client::{self, Error as Refused};
+use super::read::{self, NODES_MAX, Nodes};
 use super::session::{Link, Session, Shared, refused};
 use crate::backoff::jittered;
 use crate::error::Error;
@@ -123,9 +123,8 @@ impl Watch {
         loop {
             if !dirty.is_empty() {
                 let look = async {
-                    // The library (0.11.2) takes one-time watches into a new connection of the session, but
-                    // not these, so they are set again. The one before is dropped only after that: dropped
-                    // alone it would be taken away from the server.
+                    // A watch ends with its connection. The one before is dropped only after the new one
+                    // stands, so that it is not taken away from the server in between.
                     if dirty.all {
                         let armed = self.arm(session).await?;
                         let every = if armed.is_some() { WHOLE } else { POLL };
@@ -134,12 +133,11 @@ impl Watch {
                     }
                     self.look(&shared, session, &dirty, ready).await
                 };
-                // The library waits for a connection without end.
                 let looked = timeout(limit, look).await;
-                match looked.unwrap_or(Err(zk::Error::ConnectionLoss)) {
+                match looked.unwrap_or(Err(Refused::ConnectionLost)) {
                     Ok(true) => dirty = Dirty::default(),
                     Ok(false) => return End::Watcher,
-                    Err(error) if session.client.state().is_terminated() => {
+                    Err(error) if session.client.is_over() => {
                         debug!(%error, "A ZooKeeper watch goes on with another session");
                         return End::Session;
                     }
@@ -159,44 +157,38 @@ impl Watch {
             }
             let notice = async {
                 match &mut watcher {
-                    Some(watcher) => watcher.changed().await,
+                    Some(watcher) => watcher.next().await,
                     None => std::future::pending().await,
                 }
             };
-            let mut notice = tokio::select! {
-                notice = notice => Some(notice),
-                () = at(whole_at) => {
-                    dirty.all = true;
-                    None
-                }
-            };
+            tokio::select! {
+                path = notice => match path {
+                    Some(path) => dirty.take(&path, &shared.config.root),
+                    // The connection was lost, or more has changed than is told path by path.
+                    None => {
+                        dirty.all = true;
+                        watcher = None;
+                    }
+                },
+                () = at(whole_at) => dirty.all = true,
+            }
             // As many as have come: one look serves them all.
-            while let Some(event) = notice.take() {
-                if event.session_state.is_terminated() {
-                    // Asked for another, the library's watcher would panic.
-                    return End::Session;
-                }
-                dirty.take(&event, &shared.config.root);
-                if let Some(watcher) = &mut watcher
-                    && let std::task::Poll::Ready(next) = poll_once(watcher.changed()).await
-                {
-                    notice = Some(next);
-                }
+            while let Some(path) = watcher.as_mut().and_then(client::Watch::ready) {
+                dirty.take(&path, &shared.config.root);
             }
         }
     }
 
     /// Has ZooKeeper tell of changes, if it can.
-    async fn arm(&self, session: &Session) -> Result<Option<zk::PersistentWatcher>, zk::Error> {
+    async fn arm(&self, session: &Session) -> Result<Option<client::Watch>, Refused> {
         let root = &self.link.shared.config.root;
         let path = match &self.directory {
             Some(directory) => format!("{root}/{directory}"),
             None => root.clone(),
         };
-        let mode = zk::AddWatchMode::PersistentRecursive;
-        match session.client.watch(&path, mode).await {
+        match session.client.watch(&path).await {
             Ok(watcher) => Ok(Some(watcher)),
-            Err(zk::Error::Unimplemented) => {
+            Err(Refused::Unimplemented) => {
                 debug!(
                     "This ZooKeeper has no recursive watches, its nodes are read every {POLL:?}"
                 );
@@ -213,7 +205,7 @@ impl Watch {
         session: &Session,
         dirty: &Dirty,
         ready: &mut Option<oneshot::Sender<()>>,
-    ) -> Result<bool, zk::Error> {
+    ) -> Result<bool, Refused> {
         let mut changes = Vec::new();
         if dirty.all {
             let mut now = read::nodes(shared, session, self.directory.as_deref()).await?;
@@ -226,9 +218,13 @@ impl Watch {
         } else {
             for path in &dirty.paths {
                 let now = read::node(shared, session, path).await?;
-                let now = now.filter(|(_, service)| {
+                let now = now.map(|(found, _)| found).filter(|(_, service)| {
                     self.name.as_ref().is_none_or(|name| *name == service.name)
                 });
+                if now.is_some() && self.known.len() >= NODES_MAX && !self.known.contains_key(path)
+                {
+                    continue;
+                }
                 let old = match &now {
                     Some(now) => self.known.insert(path.clone(), now.clone()),
                     None => self.known.remove(path),
@@ -254,7 +250,7 @@ impl Watch {
         Ok(true)
     }
 
-    async fn fails(&self, error: &zk::Error) -> End {
+    async fn fails(&self, error: &Refused) -> End {
         let error = refused(error);
         debug!(service = self.name, %error, "A ZooKeeper watch fails");
         if self.events.try_send(Err(error)).is_err() {
@@ -279,13 +275,8 @@ impl Dirty {
         !self.all && self.paths.is_empty()
     }
 
-    fn take(&mut self, event: &zk::WatchedEvent, root: &str) {
-        if event.event_type == zk::EventType::Session {
-            // What happened while there was no connection is told by nobody.
-            self.all |= event.session_state != zk::SessionState::Disconnected;
-            return;
-        }
-        let below = event.path.strip_prefix(root);
+    fn take(&mut self, path: &str, root: &str) {
+        let below = path.strip_prefix(root);
         let below = below.and_then(|path| path.strip_prefix('/'));
         // Directories have no data of ours; deeper than nodes there is nothing.
         if let Some(path) = below.filter(|path| path.matches('/').count() == 1)
@@ -302,12 +293,6 @@ async fn at(time: Option<Instant>) {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
     }
-}
-
-/// What `future` gives at once, if it does.
-async fn poll_once<T>(future: impl Future<Output = T>) -> std::task::Poll<T> {
-    let mut future = std::pin::pin!(future);
-    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx))).await
 }
 
 /// What makes one of the other.
@@ -438,28 +423,14 @@ mod tests {
             "/other/a/1",
             "/micro-registryx/a",
         ] {
-            dirty.take(
-                &zk::WatchedEvent::new(zk::EventType::NodeCreated, path),
-                root,
-            );
+            dirty.take(path, root);
             assert!(dirty.is_empty(), "{path}");
         }
-        let changed = |path: String| zk::WatchedEvent::new(zk::EventType::NodeDeleted, path);
-        dirty.take(&changed(format!("{root}/a/1")), root);
+        dirty.take(&format!("{root}/a/1"), root);
         assert_eq!(dirty.paths, ["a/1".to_owned()].into());
-        dirty.take(
-            &zk::WatchedEvent::new_session(zk::SessionState::Disconnected),
-            root,
-        );
-        assert!(!dirty.all);
-        dirty.take(
-            &zk::WatchedEvent::new_session(zk::SessionState::SyncConnected),
-            root,
-        );
-        assert!(dirty.all);
         let mut dirty = Dirty::default();
         for id in 0..=PATHS_MAX {
-            dirty.take(&changed(format!("{root}/a/{id}")), root);
+            dirty.take(&format!("{root}/a/{id}"), root);
         }
         assert!(dirty.all);
     }

@@ -10,7 +10,8 @@ use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValu
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::connect::{Connect, Network, Origin};
 use super::pool::{Pool, Sender};
@@ -27,7 +28,13 @@ const HEAD_MAX: usize = 64 * 1024;
 /// The most characters of a server's words that an error repeats.
 const SHOWN: usize = 300;
 
+/// How long a connection that broke may take to say why.
+const EXPLANATION: Duration = Duration::from_millis(500);
+
 const JSON: &str = "application/json";
+
+/// Has what ended a connection, once it has ended.
+type End = JoinHandle<Option<String>>;
 
 /// A client of one server. Clones share its connections, which close when the last one is dropped and its
 /// calls are over.
@@ -167,8 +174,11 @@ impl Client {
                 done => return done,
             }
         }
-        let sender = self.open(deadline).await?;
-        self.on(sender, request, max_body).await
+        let (sender, end) = self.open(deadline).await?;
+        match self.on(sender, request, max_body).await {
+            Err(Failure::Broken(why)) => Err(Failure::Broken(explained(why, end).await)),
+            done => done,
+        }
     }
 
     /// Sends a request whose answer has no end, and gives it when its head is there, whatever its status. It
@@ -190,11 +200,14 @@ impl Client {
         let deadline = Instant::now() + timeout;
         let opening = async {
             let written = self.written(request)?;
-            let mut sender = self.open(deadline).await?;
-            let answer = sender
-                .send_request(written)
-                .await
-                .map_err(|error| Failure::Broken(told(&error)))?;
+            let (mut sender, end) = self.open(deadline).await?;
+            let answer = match sender.send_request(written).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    drop(sender);
+                    return Err(Failure::Broken(explained(told(&error), end).await));
+                }
+            };
             let status = answer.status().as_u16();
             Ok(Streaming::new(status, answer.into_body(), sender))
         };
@@ -204,7 +217,7 @@ impl Client {
         }
     }
 
-    async fn open(&self, deadline: Instant) -> Result<Sender, Failure> {
+    async fn open(&self, deadline: Instant) -> Result<(Sender, End), Failure> {
         let by = deadline.min(Instant::now() + CONNECT_TIMEOUT);
         let connecting = self.0.connect.connect(&self.0.origin);
         let io = match timeout_at(by, connecting).await {
@@ -222,12 +235,12 @@ impl Client {
             .await
             .map_err(|error| Failure::Unreachable(told(&error)))?;
         // Ends when the sender is dropped, or the connection breaks; whoever waits for an answer is told why.
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::trace!(%error, "a connection to a back-end ended");
-            }
+        let end = tokio::spawn(async move {
+            let error = connection.await.err()?;
+            tracing::trace!(%error, "a connection to a back-end ended");
+            Some(told(&error))
         });
-        Ok(sender)
+        Ok((sender, end))
     }
 
     async fn on(
@@ -383,6 +396,15 @@ impl fmt::Display for Failure {
                 )
             }
         }
+    }
+}
+
+/// What ended a connection, if it is known: a sender that finds it closed knows only that. `why` is what the
+/// sender said.
+async fn explained(why: String, end: End) -> String {
+    match timeout(EXPLANATION, end).await {
+        Ok(Ok(Some(end))) => end,
+        Ok(_) | Err(_) => why,
     }
 }
 

@@ -14,6 +14,8 @@
 
 mod client;
 mod connect;
+#[cfg(test)]
+mod hostile;
 mod pool;
 #[cfg(feature = "consul")]
 mod servers;

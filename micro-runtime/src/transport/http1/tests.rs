@@ -35,7 +35,7 @@ impl Connect for Echo {
     }
 }
 
-fn origin(host: &str) -> Origin {
+pub(super) fn origin(host: &str) -> Origin {
     Origin {
         host: host.into(),
         port: 8500,

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
 use tokio_rustls::rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
@@ -45,7 +45,22 @@ const KEPT: usize = 8;
 /// first connection after ten seconds; new ones apply to connections made from then on, those that are open
 /// stay. New files that cannot be used are logged, and what was read before stays in use.
 ///
-/// Cloning it is cheap; clones share what was read, and the sessions that servers offered to resume.
+/// The server's certificate is checked with every connection: no session is resumed.
+///
+/// # Which nodes speak TLS
+///
+/// A service's client speaks TLS with every node that it calls, or with none, whatever the registry says of
+/// them: nodes of go-micro do not say whether they speak TLS, and who can write to the registry must not decide
+/// whether calls are encrypted. Where some nodes of a service speak TLS and others do not, a client reaches those
+/// that speak as it does. The others refuse it before anything was processed: they are put aside, and the call
+/// goes on to another node. So a fleet changes over without a stop: nodes with TLS are started beside those
+/// without it, then clients are given TLS, then the nodes without it go. If no node speaks as the client does,
+/// calls fail with UNAVAILABLE, and say why.
+///
+/// Nodes of micro with TLS say `secure=true` in their metadata:
+/// [`Filter::label("secure", "true")`](crate::selector::Filter::label) keeps a client from dialling any others.
+///
+/// Cloning it is cheap; clones share what was read.
 ///
 /// ```
 /// use micro_runtime::transport::ClientTls;
@@ -190,7 +205,7 @@ impl ClientTls {
         let Some(base) = &known.base else {
             return Err(Error::config("TLS files were not read"));
         };
-        // Everything but the protocols is shared, the sessions to resume among it.
+        // Everything but the protocols is shared.
         let mut config = base.clone();
         config.alpn_protocols = owned(alpn);
         let config = Arc::new(config);
@@ -341,13 +356,17 @@ impl Settings {
             .map_err(|error| Error::config("no version of TLS can be spoken").with_source(error))?
             .dangerous()
             .with_custom_certificate_verifier(self.verifier()?);
-        Ok(match &self.identity {
+        let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some(identity) => {
                 let key = SingleCertAndKey::from(identity.load()?);
                 builder.with_client_cert_resolver(Arc::new(key))
             }
-        })
+        };
+        // A session that is resumed is not checked again, and hands its peer's certificate on to the next: who
+        // was good once would stay so, past the end of its certificate. Connections are few and live long.
+        config.resumption = Resumption::disabled();
+        Ok(config)
     }
 
     fn verifier(&self) -> Result<Arc<dyn ServerCertVerifier>, Error> {
@@ -361,7 +380,8 @@ impl Settings {
         };
         let mut builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
         if let Some(crl) = &self.crl {
-            builder = builder.with_crls(crl.revocations()?);
+            let lists = crl.revocations()?;
+            builder = builder.with_crls(lists).enforce_revocation_expiration();
         }
         let verifier = builder
             .build()

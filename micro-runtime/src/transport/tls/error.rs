@@ -52,7 +52,7 @@ fn certificate(error: &CertificateError) -> String {
         } => format!(
             "the peer's certificate is for other names: expected {}, found {}",
             expected.to_str(),
-            presented.join(", ")
+            some_of(presented)
         ),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "the peer's certificate may not be used for this (extended key usage)".to_owned()
@@ -70,6 +70,16 @@ fn certificate(error: &CertificateError) -> String {
     }
 }
 
+/// The first of a certificate's names, of which there may be thousands.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.get(..SHOWN).unwrap_or(names).join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
 /// What `openssl req -x509` makes unless it is told otherwise.
 fn is_of_an_authority(error: &OtherError) -> bool {
     let error = error.0.downcast_ref::<webpki::Error>();
@@ -83,9 +93,13 @@ fn refused(alert: AlertDescription) -> String {
         AlertDescription::CertificateExpired => "our certificate has expired",
         AlertDescription::CertificateRevoked => "our certificate was revoked",
         AlertDescription::UnknownCA => "it does not trust the authority of our certificate",
-        AlertDescription::BadCertificate
-        | AlertDescription::CertificateUnknown
-        | AlertDescription::UnsupportedCertificate => "it does not accept our certificate",
+        // Java's servers, and all of TLS 1.2, say so of none too.
+        AlertDescription::BadCertificate => {
+            "it does not accept our certificate, or wants one and was given none"
+        }
+        AlertDescription::CertificateUnknown | AlertDescription::UnsupportedCertificate => {
+            "it does not accept our certificate"
+        }
         AlertDescription::ProtocolVersion => "it speaks no version of TLS that we speak (1.2, 1.3)",
         AlertDescription::NoApplicationProtocol => "it speaks no protocol that we speak (ALPN)",
         AlertDescription::UnrecognisedName => "it has no certificate for the name that was dialled",

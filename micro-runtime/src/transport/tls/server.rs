@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 
 use super::files::{Fingerprint, Identity, Source};
@@ -38,6 +38,8 @@ const PROTOCOLS: [&[u8]; 1] = [b"h2"];
 ///
 /// The protocol above comes from ALPN: a client that asks for `h2` gets HTTP/2, one that asks only for others
 /// is refused, and where a client asks for nothing its first bytes decide, as without TLS.
+///
+/// The client's certificate is checked with every connection: no session is resumed.
 ///
 /// Cloning it is cheap; clones share what was read.
 ///
@@ -244,6 +246,10 @@ impl Settings {
             .with_client_cert_verifier(self.verifier()?)
             .with_cert_resolver(Arc::new(key));
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        // A session that is resumed is not checked again, and its certificate is handed on to the next: a client
+        // that was good once would stay so, past the end of its certificate, for as long as it comes back.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         Ok(config)
     }
 
@@ -254,7 +260,8 @@ impl Settings {
         let roots = client_ca.roots("the authorities of clients")?;
         let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
         if let Some(crl) = &self.client_crl {
-            builder = builder.with_crls(crl.revocations()?);
+            let lists = crl.revocations()?;
+            builder = builder.with_crls(lists).enforce_revocation_expiration();
         }
         if self.optional {
             builder = builder.allow_unauthenticated();

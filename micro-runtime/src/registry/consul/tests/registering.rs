@@ -281,3 +281,68 @@ async fn what_cannot_be_registered_is_told() {
     let error = consul.register(&service, TTL).await.unwrap_err();
     assert!(error.to_string().contains("needs a name"), "{error}");
 }
+
+/// A renewal under way when the node is deregistered finds it gone, and must not take that for a loss.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_under_way_does_not_bring_back_what_is_deregistered() {
+    let has = Arc::<AtomicBool>::default();
+    let fake = Fake::new(agent(&has));
+    let consul = consul(&fake);
+    consul.register(&greeter(), TTL).await.unwrap();
+    // The agent looks at what it has when it answers.
+    let (mut agent, known) = (agent(&has), Arc::clone(&has));
+    fake.becomes(move |asked| {
+        if asked.line.starts_with(PASS) {
+            known.store(false, Ordering::SeqCst);
+            return Reply::Late(Duration::from_millis(300), Box::new(agent(asked)));
+        }
+        agent(asked)
+    });
+    let renewal = tokio::spawn({
+        let consul = consul.clone();
+        async move { consul.register(&greeter(), TTL).await }
+    });
+    fake.hears(PASS, 2).await;
+    consul.deregister(&greeter()).await.unwrap();
+    let renewed = renewal.await.unwrap().unwrap_err().to_string();
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(fake.lines(REGISTER).len(), 1, "it is back");
+    assert!(renewed.contains("was deregistered meanwhile"), "{renewed}");
+    // Afterwards it may be registered again.
+    fake.becomes(self::agent(&has));
+    consul.register(&greeter(), TTL).await.unwrap();
+    assert!(has.load(Ordering::SeqCst));
+}
+
+/// An agent that answers no write keeps nobody from deregistering for long.
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_hangs_is_not_waited_for() {
+    let has = Arc::<AtomicBool>::default();
+    let fake = Fake::new(agent(&has));
+    let consul = consul(&fake);
+    consul.register(&greeter(), TTL).await.unwrap();
+    let mut agent = agent(&has);
+    fake.becomes(move |asked| match asked.line.starts_with(PASS) {
+        true => Reply::Silence,
+        false => agent(asked),
+    });
+    let renewal = tokio::spawn({
+        let consul = consul.clone();
+        async move { consul.register(&greeter(), TTL).await }
+    });
+    fake.hears(PASS, 2).await;
+    let begun = Instant::now();
+    consul.deregister(&greeter()).await.unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    renewal.await.unwrap().unwrap_err();
+    sleep(Duration::from_secs(10)).await;
+    assert!(
+        !has.load(Ordering::SeqCst),
+        "it is back: {:?}",
+        fake.asked()
+    );
+}

@@ -343,3 +343,35 @@ async fn what_could_never_be_called_is_refused() {
     }
     assert_eq!(script.dials(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_registers_again_before_a_silent_member_is_given_up_is_done_all_the_same() {
+    let script = Script::default();
+    let registry = script.registry(2);
+    script.state().mute.insert("0 grant".into());
+    let node = service("a", "a-1", 1);
+    let begun = Instant::now();
+    let second = Duration::from_secs(1);
+    while timeout(second, registry.register(&node, TTL))
+        .await
+        .is_err()
+    {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it never ends");
+    }
+    // A member that is silent is given up after 2 s.
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(shown(registry.get("a").await), ["a-1 10.0.0.1:1"]);
+    // Another wish is not held up by the former.
+    script.state().mute.insert("1 put".into());
+    let _waiting = timeout(second, registry.register(&service("a", "a-1", 2), TTL)).await;
+    script.state().mute.clear();
+    registry
+        .register(&service("a", "a-1", 3), TTL)
+        .await
+        .unwrap();
+    assert_eq!(shown(registry.get("a").await), ["a-1 10.0.0.1:3"]);
+}

@@ -185,6 +185,35 @@ async fn what_was_forgotten_is_listed_again_and_the_difference_told() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_put_back_is_listed_again() {
+    let mut server = Server::start().await;
+    let registry = registry(&server);
+    for pod in ["a", "b", "c", "d"] {
+        server.runs(pod, pod);
+    }
+    let mut watcher = registry.watch(Some("greeter")).await.unwrap();
+    server.runs("e", "e");
+    assert_eq!(next(&mut watcher).await, "Create e");
+    // Its versions begin anew, and a watch from one of the former is told of nothing, once it is taken.
+    server.kill().await;
+    server.put_back();
+    for pod in ["a", "b", "c", "e", "f"] {
+        server.runs(pod, pod);
+    }
+    server.state().refuse = Some(504);
+    let mut asked = server.state().asked.subscribe();
+    server.back().await;
+    soon(asked.wait_for(|requests| *requests > 0))
+        .await
+        .unwrap();
+    server.state().refuse = None;
+    assert_eq!(next(&mut watcher).await, "Create f");
+    assert_eq!(next(&mut watcher).await, "Delete d");
+    server.runs("g", "g");
+    assert_eq!(next(&mut watcher).await, "Create g");
+}
+
+#[tokio::test]
 async fn a_server_that_dies_keeps_what_is_known_and_is_watched_again() {
     let mut server = Server::start().await;
     let registry = registry(&server);

@@ -1,4 +1,5 @@
-//! An API server as scripts want it: pods in memory, lists in pages, watches in chunks.
+//! An API server as scripts want it: pods in memory, lists in pages, watches in chunks. The suite of all registries,
+//! `tests/tests/registry_kubernetes`, has it too.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -38,8 +39,8 @@ pub(super) struct State {
     pub(super) forget_pages: bool,
     /// Written into every watch, once.
     pub(super) noise: Vec<String>,
-    /// Each request: method and target.
-    pub(super) requests: Vec<String>,
+    /// How many requests for a watch came since it came back.
+    pub(super) asked: watch::Sender<usize>,
 }
 
 // ===== impl Server =====
@@ -87,8 +88,18 @@ impl Server {
         self.tasks.shutdown().await;
     }
 
+    /// Has nothing, as a store that was put back from a backup made at its beginning.
+    pub(super) fn put_back(&self) {
+        let mut state = self.state();
+        state.version = 1;
+        state.forgotten = 0;
+        state.pods.clear();
+        state.log.clear();
+    }
+
     /// Comes back with what it had.
     pub(super) async fn back(&mut self) {
+        self.state().asked.send_replace(0);
         let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
         self.serve(listener);
     }
@@ -188,16 +199,13 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream) {
         let query: BTreeMap<String, String> = query
             .split('&')
             .filter_map(|pair| pair.split_once('='))
-            .map(|(key, value)| {
-                let value = percent_encoding::percent_decode_str(value)
-                    .decode_utf8()
-                    .unwrap();
-                (key.to_owned(), value.into_owned())
-            })
+            .map(|(key, value)| (key.to_owned(), decoded(value)))
             .collect();
         let refused = {
-            let mut state = shared.state.lock().unwrap();
-            state.requests.push(format!("{method} {target}"));
+            let state = shared.state.lock().unwrap();
+            if query.contains_key("watch") {
+                state.asked.send_modify(|asked| *asked += 1);
+            }
             let token = state.token.as_ref().map(|token| format!("Bearer {token}"));
             if token.is_some() && token != header("authorization") {
                 Some(401)
@@ -217,11 +225,9 @@ async fn connection(shared: Arc<Shared>, mut stream: TcpStream) {
             let name = path
                 .strip_prefix("/api/v1/namespaces/default/pods/")
                 .unwrap();
-            let name = percent_encoding::percent_decode_str(name)
-                .decode_utf8()
-                .unwrap();
+            let name = decoded(name);
             let patch: Value = serde_json::from_slice(&body).unwrap();
-            let pod = shared.state.lock().unwrap().pods.get(&*name).cloned();
+            let pod = shared.state.lock().unwrap().pods.get(&name).cloned();
             match pod {
                 Some(mut pod) => {
                     merge(&mut pod, &patch);
@@ -273,6 +279,24 @@ fn list(state: &mut State, query: &BTreeMap<String, String>) -> (u16, Value) {
         200,
         json!({ "kind": "PodList", "metadata": metadata, "items": items }),
     )
+}
+
+/// What `%` and two digits stand for.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if *first == b'%' {
+            let (digits, after) = after.split_at(2);
+            let digits = std::str::from_utf8(digits).unwrap();
+            bytes.push(u8::from_str_radix(digits, 16).unwrap());
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).unwrap()
 }
 
 /// `key=value` alone.

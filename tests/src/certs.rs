@@ -1,4 +1,7 @@
-//! Certificates, made anew by each test.
+//! Certificates, made anew by each test: an authority of its own, and certificates with one fault each.
+//!
+//! # Panics
+//! Everything here does where the system has no memory, disk or randomness left, or a name is none.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,22 +13,27 @@ use rcgen::{
 };
 
 /// An authority.
-pub(crate) struct Authority {
+#[derive(Debug)]
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its certificate.
-    pub(crate) pem: String,
+    pub pem: String,
 }
 
 /// A certificate with its chain, and its key.
-#[derive(Clone)]
-pub(crate) struct Identity {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
-    pub(crate) der: Vec<u8>,
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The certificate (PEM).
+    pub certificate: String,
+    /// Its key (PEM).
+    pub key: String,
+    /// The certificate (DER).
+    pub der: Vec<u8>,
 }
 
 /// What a certificate is to be.
-pub(crate) struct Wish {
+#[derive(Debug)]
+pub struct Wish {
     names: Vec<SanType>,
     usage: Vec<ExtendedKeyUsagePurpose>,
     common_name: Option<&'static str>,
@@ -39,7 +47,8 @@ pub(crate) struct Wish {
 
 impl Wish {
     /// Good for both roles, for `localhost` and 127.0.0.1, for long.
-    pub(crate) fn good() -> Wish {
+    #[must_use]
+    pub fn good() -> Wish {
         let wish = Wish {
             names: Vec::new(),
             usage: vec![
@@ -55,47 +64,65 @@ impl Wish {
         wish.dns("localhost").ip("127.0.0.1")
     }
 
-    pub(crate) fn nameless(mut self) -> Wish {
+    /// For no name at all.
+    #[must_use]
+    pub fn nameless(mut self) -> Wish {
         self.names.clear();
         self
     }
 
-    pub(crate) fn dns(mut self, name: &str) -> Wish {
+    /// For this host name too.
+    #[must_use]
+    pub fn dns(mut self, name: &str) -> Wish {
         self.names.push(SanType::DnsName(name.try_into().unwrap()));
         self
     }
 
-    pub(crate) fn ip(mut self, ip: &str) -> Wish {
+    /// For this IP address too.
+    #[must_use]
+    pub fn ip(mut self, ip: &str) -> Wish {
         self.names.push(SanType::IpAddress(ip.parse().unwrap()));
         self
     }
 
-    pub(crate) fn uri(mut self, uri: &str) -> Wish {
+    /// For this URI too.
+    #[must_use]
+    pub fn uri(mut self, uri: &str) -> Wish {
         self.names.push(SanType::URI(uri.try_into().unwrap()));
         self
     }
 
-    pub(crate) fn common_name(mut self, name: &'static str) -> Wish {
+    /// With this common name in the owner's name.
+    #[must_use]
+    pub fn common_name(mut self, name: &'static str) -> Wish {
         self.common_name = Some(name);
         self
     }
 
-    pub(crate) fn years(mut self, from: i32, to: i32) -> Wish {
+    /// Good from the beginning of one year to that of another.
+    #[must_use]
+    pub fn years(mut self, from: i32, to: i32) -> Wish {
         (self.from, self.to) = (from, to);
         self
     }
 
-    pub(crate) fn only(mut self, usage: ExtendedKeyUsagePurpose) -> Wish {
+    /// Good for this use alone.
+    #[must_use]
+    pub fn only(mut self, usage: ExtendedKeyUsagePurpose) -> Wish {
         self.usage = vec![usage];
         self
     }
 
-    pub(crate) fn serial(mut self, serial: u64) -> Wish {
+    /// With this serial number; 1 otherwise.
+    #[must_use]
+    pub fn serial(mut self, serial: u64) -> Wish {
         self.serial = serial;
         self
     }
 
-    pub(crate) fn authority(mut self) -> Wish {
+    /// One of an authority (CA:TRUE).
+    #[must_use]
+    pub fn authority(mut self) -> Wish {
         self.is_authority = true;
         self
     }
@@ -118,7 +145,8 @@ impl Wish {
     }
 
     /// Signed by itself.
-    pub(crate) fn self_signed(self) -> Identity {
+    #[must_use]
+    pub fn self_signed(self) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = self.params().self_signed(&key).unwrap();
         Identity {
@@ -132,7 +160,9 @@ impl Wish {
 // ===== impl Authority =====
 
 impl Authority {
-    pub(crate) fn new(name: &str) -> Authority {
+    /// An authority of this name, with a new key.
+    #[must_use]
+    pub fn new(name: &str) -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -145,7 +175,9 @@ impl Authority {
         }
     }
 
-    pub(crate) fn sign(&self, wish: Wish) -> Identity {
+    /// A certificate of this authority, with a new key.
+    #[must_use]
+    pub fn sign(&self, wish: Wish) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = wish.params().signed_by(&key, &self.issuer).unwrap();
         Identity {
@@ -155,8 +187,15 @@ impl Authority {
         }
     }
 
-    /// A list of revoked certificates, by their serial numbers.
-    pub(crate) fn revoke(&self, serials: &[u64]) -> String {
+    /// A list of revoked certificates, by their serial numbers, good for long.
+    #[must_use]
+    pub fn revoke(&self, serials: &[u64]) -> String {
+        self.revoke_until(serials, 2100)
+    }
+
+    /// The same, good until the beginning of a year.
+    #[must_use]
+    pub fn revoke_until(&self, serials: &[u64], year: i32) -> String {
         let revoked = |&serial: &u64| RevokedCertParams {
             serial_number: SerialNumber::from(serial),
             revocation_time: date_time_ymd(2021, 1, 1),
@@ -165,7 +204,7 @@ impl Authority {
         };
         let list = CertificateRevocationListParams {
             this_update: date_time_ymd(2021, 1, 1),
-            next_update: date_time_ymd(2100, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: serials.iter().map(revoked).collect(),
@@ -176,12 +215,21 @@ impl Authority {
 }
 
 /// A directory that goes with its owner.
-pub(crate) struct Folder(PathBuf);
+#[derive(Debug)]
+pub struct Folder(PathBuf);
 
 // ===== impl Folder =====
 
+impl Default for Folder {
+    fn default() -> Folder {
+        Folder::new()
+    }
+}
+
 impl Folder {
-    pub(crate) fn new() -> Folder {
+    /// A new directory, among those for temporary files.
+    #[must_use]
+    pub fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("micro-tls-{}-{count}", std::process::id());
@@ -190,18 +238,22 @@ impl Folder {
         Folder(path)
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    /// The path of a file in it.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    /// Writes a file, and gives its path.
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path
     }
 
     /// Writes `<name>.pem` and `<name>.key`.
-    pub(crate) fn identity(&self, name: &str, identity: &Identity) -> (PathBuf, PathBuf) {
+    #[must_use]
+    pub fn identity(&self, name: &str, identity: &Identity) -> (PathBuf, PathBuf) {
         (
             self.write(&format!("{name}.pem"), &identity.certificate),
             self.write(&format!("{name}.key"), &identity.key),
