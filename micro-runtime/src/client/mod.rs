@@ -44,8 +44,8 @@
 //!
 //! # Time and cancellation
 //! One deadline covers everything, from the look-up to the last byte: the earliest of the call's time-out and
-//! the deadline of the handler that makes the call. Each attempt tells its server what is left of it. Dropping a call, or a half of its stream, cancels it: the
-//! server is told.
+//! the deadline of the handler that makes the call. Each attempt tells its server what is left of it. Dropping a
+//! call, or a half of its stream, cancels it: the server is told.
 
 mod budget;
 mod call;
