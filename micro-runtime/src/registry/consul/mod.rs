@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, watch as closing};
 use self::agents::Agents;
 use self::nodes::Nodes;
 use crate::error::Error;
+use crate::registry::common::CALL_TIMEOUT;
 use crate::registry::common::address::Address;
 use crate::registry::{Registry, Service, Watcher};
 #[cfg(feature = "tls")]
@@ -42,9 +43,6 @@ use crate::transport::http1::{Client, Origin, Servers};
 /// Consul's own.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
 const DEFAULT_PORT: u16 = 8500;
-
-/// Less than what a look-up or a registration waits (5 s), so that an error says why.
-const TIMEOUT: Duration = Duration::from_secs(4);
 
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -318,7 +316,7 @@ impl Config {
             servers,
             self.datacenter.as_deref(),
             self.namespace.as_deref(),
-            self.timeout.unwrap_or(TIMEOUT),
+            self.timeout.unwrap_or(CALL_TIMEOUT),
             has_token,
         ))
     }

@@ -68,7 +68,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 ///   what was not heard. A watcher that leaves 1,024 events unread is ended.
 /// * What others publish on these subjects is believed, as with go-micro: who may do so is the business of
 ///   NATS' permissions. What is no service is passed over, with one warning.
-/// * Every call ends after [`timeout`](Nats::timeout), 5 s by default.
+/// * Every call ends after [`timeout`](Nats::timeout), 4 s by default.
 ///
 /// An address is `host:port` (4222 by default), `nats://user:password@host:port`, `nats://token@host:port`,
 /// `nats://host?creds=FILE` with a file of credentials as `nsc` writes it, `nats://host?nkey=FILE` with a file
@@ -202,7 +202,7 @@ impl Nats {
         })
     }
 
-    /// How long a call may take; 5 s by default.
+    /// How long a call may take; 4 s by default.
     #[must_use]
     pub fn timeout(self, time: Duration) -> Nats {
         self.set(|config| {

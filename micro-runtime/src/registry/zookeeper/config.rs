@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::client::{Acl, Server};
 use crate::error::Error;
+use crate::registry::common::CALL_TIMEOUT;
 use crate::registry::common::address::Address;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
@@ -20,9 +21,6 @@ const ROOT: &str = "micro-registry";
 /// Long enough for a pause of either side, short enough that a crashed node is soon gone; ZooKeeper itself
 /// holds it between 2 and 20 of its ticks, 4 to 40 s by default.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long one call may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The schemes that mean no TLS.
 const PLAIN: [&str; 3] = ["zookeeper", "zk", "tcp"];
@@ -81,7 +79,7 @@ impl Config {
             root: format!("{chroot}/{ROOT}"),
             digest,
             session_timeout: SESSION_TIMEOUT,
-            timeout: TIMEOUT,
+            timeout: CALL_TIMEOUT,
         })
     }
 

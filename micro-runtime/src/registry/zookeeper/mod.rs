@@ -50,7 +50,7 @@ use crate::registry::{Registry, Service, Watcher};
 /// * [`watch`](Registry::watch) tells what changes from now on, in single events for many nodes. After a lost
 ///   connection everything is read again and compared. A watcher that leaves 1,024 events unread is ended.
 ///   Before ZooKeeper 3.6 it reads everything every 5 s.
-/// * Every call ends after [`timeout`](ZooKeeper::timeout), 5 s by default.
+/// * Every call ends after [`timeout`](ZooKeeper::timeout), 4 s by default.
 ///
 /// An address is `host:port` (2181 by default) or `zk://user:password@host:port/path`: a user is presented by
 /// ZooKeeper's `digest` scheme, and what is registered then may be read by everyone but written by that user
@@ -133,7 +133,7 @@ impl ZooKeeper {
         })
     }
 
-    /// How long a call may take; 5 s by default, a day at most.
+    /// How long a call may take; 4 s by default, a day at most.
     #[must_use]
     pub fn timeout(self, time: Duration) -> ZooKeeper {
         self.set(|config| {
