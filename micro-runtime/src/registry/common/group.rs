@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-#[cfg(any(feature = "nats", feature = "zookeeper"))]
+#[cfg(feature = "zookeeper")]
 use crate::registry::{Action, Event};
 use crate::registry::{Node, Service};
 
@@ -10,7 +10,7 @@ use crate::registry::{Node, Service};
 /// creations, updates, so that a node which moves from one version to another is never gone at the end.
 ///
 /// What is said of a service besides its nodes is what its last change says.
-#[cfg(any(feature = "nats", feature = "zookeeper"))]
+#[cfg(feature = "zookeeper")]
 pub(crate) fn events(changes: impl IntoIterator<Item = (Action, Service)>) -> Vec<Event> {
     let mut groups: BTreeMap<(u8, String, String), (Action, Service)> = BTreeMap::new();
     for (action, mut service) in changes {
@@ -80,7 +80,7 @@ mod tests {
         }
     }
 
-    #[cfg(any(feature = "nats", feature = "zookeeper"))]
+    #[cfg(feature = "zookeeper")]
     #[test]
     fn changes_of_one_version_are_one_event() {
         let changes = [
