@@ -15,6 +15,7 @@ use super::hash;
 use super::key::{AddressKey, ByHash, Key, keys};
 use super::node::{Clock, Fleet, NodeState, Owner, Slot};
 use super::nodes::Member;
+use super::pick::NO_REGISTRY;
 use super::snapshot::{Everyone, Snapshot};
 use super::split::Split;
 use super::strategy::Strategy;
@@ -113,7 +114,13 @@ impl<C: Connections> Core<C> {
             node: Arc::new(node),
             service: Arc::new(Service::default()),
         };
-        let core = Core::new(address, "none", Source::Fixed(vec![known]), clock, make);
+        let core = Core::new(
+            address,
+            NO_REGISTRY,
+            Source::Fixed(vec![known]),
+            clock,
+            make,
+        );
         core.update();
         core
     }

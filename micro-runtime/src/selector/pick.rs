@@ -21,6 +21,9 @@ pub(crate) struct Picked<C> {
     reported: bool,
 }
 
+/// What stands for the registry of a call that names its node.
+pub(super) const NO_REGISTRY: &str = "none";
+
 /// Why the node was picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -307,6 +310,12 @@ impl fmt::Display for NoNode {
             probe_in,
             error,
         } = &*self.0;
+        if *registry == NO_REGISTRY {
+            return write!(
+                f,
+                "the node {service:?}, which the call names, cannot be called"
+            );
+        }
         if *seen == 0 && *answered {
             write!(f, "service {service:?} is not in the registry {registry}")?;
         } else if *seen == 0 {

@@ -8,7 +8,7 @@ use super::choice::Choice;
 use super::core::{Core, Source};
 use super::node::Clock;
 use super::nodes::CallInfo;
-use super::pick::{Failure, Picked};
+use super::pick::{Failure, NO_REGISTRY, Picked};
 use super::strategy::Strategy;
 use super::table::Make;
 use crate::registry::cache::Known;
@@ -53,7 +53,7 @@ impl Picker {
     pub fn new(strategy: impl Strategy) -> Picker {
         let make: Make<()> = Arc::new(|| ());
         let source = Source::Fixed(Vec::new());
-        let core = Core::new(&"picked".into(), "none", source, Clock::start(), &make);
+        let core = Core::new(&"picked".into(), NO_REGISTRY, source, Clock::start(), &make);
         let balancer = core.balancer(Choice::default(), Arc::new(strategy));
         Picker { core, balancer }
     }

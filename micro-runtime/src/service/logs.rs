@@ -2,23 +2,19 @@
 
 use tracing::Level;
 use tracing::subscriber::Subscriber;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::settings::LogLevel;
 
-/// Crates below us whose events are about single frames and connections: they would bury everything else, and what
-/// matters of it is told by us. So they are held to warnings unless everything is asked for.
-const NOISY: [&str; 7] = [
-    "async_nats",
-    "h2",
-    "hickory",
-    "hyper",
-    "mio",
-    "rustls",
-    "tokio",
-];
+/// Crates below us whose events are about single frames: they would bury everything else, so they are held
+/// to warnings unless everything is asked for.
+const NOISY: [&str; 6] = ["h2", "hickory", "hyper", "mio", "rustls", "tokio"];
+
+/// Those that tell of each attempt to connect, as a warning or an error. The registries that use them say what
+/// matters of it, so these are not heard at all unless everything is asked for.
+const REPEATED: [&str; 1] = ["async_nats"];
 
 /// Writes events of `level` and above to stderr, one a line, from now on and for the whole process, unless
 /// the program has set a subscriber already: then that one stays. Says whether it did.
@@ -45,6 +41,9 @@ where
     if level != Level::TRACE {
         for target in NOISY {
             filter = filter.with_target(target, level.min(Level::WARN));
+        }
+        for target in REPEATED {
+            filter = filter.with_target(target, LevelFilter::OFF);
         }
     }
     let layer = tracing_subscriber::fmt::layer()
@@ -128,7 +127,7 @@ mod tests {
             tracing::trace!("t");
             tracing::debug!(target: "h2::codec", "frame");
             tracing::warn!(target: "h2", "odd");
-            tracing::info!(target: "async_nats::connector", "connected");
+            tracing::error!(target: "async_nats::connector", "attempts");
             tracing::debug!(target: "hickory_net::udp", "packet");
         };
         for (level, expected) in [
@@ -139,7 +138,7 @@ mod tests {
             (LogLevel::Debug, "ERROR e|WARN w|INFO i|DEBUG d|WARN odd"),
             (
                 LogLevel::Trace,
-                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd|INFO connected|DEBUG packet",
+                "ERROR e|WARN w|INFO i|DEBUG d|TRACE t|DEBUG frame|WARN odd|ERROR attempts|DEBUG packet",
             ),
         ] {
             assert_eq!(written(level, speak).join("|"), expected, "{level:?}");

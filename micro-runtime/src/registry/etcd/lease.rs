@@ -78,6 +78,8 @@ struct Held {
     confirmed: bool,
     /// Whether it was when it was last looked at, and its watch has not failed since.
     fresh: bool,
+    /// Whether the log says that it could not be renewed, and not yet that it is again.
+    told: bool,
     /// When it is looked at next.
     next: Instant,
     backoff: Backoff,
@@ -216,6 +218,7 @@ impl Keeper {
                             granted: ttl,
                             confirmed: false,
                             fresh: false,
+                            told: false,
                             next: now,
                             backoff: Backoff::new(super::BACKOFF_FIRST, super::BACKOFF_MAX),
                             waiting: vec![done],
@@ -243,6 +246,9 @@ impl Keeper {
         let now = Instant::now();
         match result {
             Ok(()) => {
+                if std::mem::take(&mut held.told) {
+                    tracing::info!(key = self.key, "A registration in etcd is renewed again");
+                }
                 held.confirmed = true;
                 held.fresh = true;
                 held.backoff.reset();
@@ -257,7 +263,11 @@ impl Keeper {
                 };
                 held.next = now + pause;
                 if held.confirmed && held.waiting.is_empty() {
-                    tracing::warn!(key = self.key, error = %status, ?pause, "A registration in etcd could not be renewed");
+                    if !std::mem::replace(&mut held.told, true) {
+                        tracing::warn!(key = self.key, error = %status, "A registration in etcd could not be renewed, it is tried on");
+                    } else {
+                        tracing::debug!(key = self.key, error = %status, ?pause, "A registration in etcd could not be renewed");
+                    }
                 }
             }
         }

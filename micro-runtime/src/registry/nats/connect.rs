@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event as Change};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::login;
 use super::task::Shared;
@@ -32,7 +32,12 @@ pub(super) async fn connect(
     let mut told = false;
     loop {
         let why = match attempt(shared).await {
-            Ok(connected) => return connected,
+            Ok(connected) => {
+                if told {
+                    info!(servers = ?shared.config.servers, "NATS answers again");
+                }
+                return connected;
+            }
             Err(why) => why,
         };
         if !std::mem::replace(&mut told, true) {

@@ -245,7 +245,12 @@ async fn connect(shared: &Shared, backoff: &mut Backoff) -> Client {
     let mut told = false;
     loop {
         let why = match Client::connect(Arc::clone(&options)).await {
-            Ok(client) => return client,
+            Ok(client) => {
+                if told {
+                    info!(servers = shared.config.cluster(), "ZooKeeper answers again");
+                }
+                return client;
+            }
             Err(why) => why,
         };
         if !std::mem::replace(&mut told, true) {
