@@ -61,9 +61,12 @@ pub(super) struct View {
     bytes_limit: usize,
 }
 
-/// What has changed, put together into few events.
+/// What has changed, put together into few events: by their order, name and version.
 #[derive(Default)]
-struct Changes(BTreeMap<(u8, String, String), (Action, Arc<Service>, Vec<Node>)>);
+struct Changes(BTreeMap<(u8, String, String), Change>);
+
+/// What happened to these nodes of a service.
+type Change = (Action, Arc<Service>, Vec<Node>);
 
 // ===== impl View =====
 
