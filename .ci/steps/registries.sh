@@ -10,7 +10,7 @@ read -ra servers <<<"${MICRO_CI_SERVERS:-consul etcd zookeeper nats knot}"
 .ci/peers.sh "$MICRO_PEERS"
 
 # The command as users build it, which the suites run too.
-cargo build --locked --package micro-cli
+cargo build --locked --package micro-cli --features full
 export MICRO_CLI=$target/debug/micro
 
 suite=(test --locked --package micro-tests --features registries --no-fail-fast --test kit)

@@ -29,8 +29,9 @@ pub(crate) struct RegistryArguments {
     #[arg(long, global = true)]
     registry: Option<String>,
 
-    /// Addresses of the registry, parted by commas; for fixed those of the nodes, for mdns the interfaces, for
-    /// multi with the registries' names: consul://10.0.0.7,etcd://10.0.0.8. Default: MICRO_REGISTRY_ADDRESS.
+    /// Addresses of the registry, parted by commas; for dns a name pattern with {service} among them, for fixed
+    /// those of the nodes, for mdns the interfaces, for multi with the registries' names:
+    /// consul://10.0.0.7,etcd://10.0.0.8. Default: MICRO_REGISTRY_ADDRESS.
     #[arg(long = "registry_address", alias = "registry-address", global = true)]
     registry_address: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! Registering, finding, taking out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use micro_runtime::registry::{Node, Registry};
@@ -188,23 +189,28 @@ pub(super) async fn no_end<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
 }
 
 pub(super) async fn concurrent<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
-    let (ours, theirs) = (kit.client(), kit.client());
+    let (first, theirs) = (Arc::new(kit.client()), kit.client());
     let name = kit.name("concurrent");
     let services: Vec<_> = (0..16)
         .map(|number| service(&name, "1", &format!("{number:02}")))
+        .map(|service| (kit.one_more(&first), service))
         .collect();
     all(services
         .iter()
-        .map(|service| register(&ours, service, LONG)))
+        .map(|(ours, service)| register(&**ours, service, LONG)))
     .await?;
-    let expected: Vec<_> = services
+    let mut expected: Vec<_> = services
         .iter()
-        .map(|each| each.nodes[0].id.as_str())
+        .map(|(_, each)| kit.kept(each).nodes[0].id.clone())
         .collect();
+    expected.sort_unstable();
     kit.gets(&theirs, &name, "16 nodes", |found| ids(found) == expected)
         .await?;
     all((0..16).map(|_| async { get(&theirs, &name).await.map(drop) })).await?;
-    all(services.iter().map(|service| deregister(&ours, service))).await?;
+    all(services
+        .iter()
+        .map(|(ours, service)| deregister(&**ours, service)))
+    .await?;
     kit.lost(&theirs, &name).await
 }
 
@@ -266,7 +272,7 @@ pub(super) async fn crash<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
     let limit = kit.able.ttl + kit.able.expiry.unwrap_or_default();
     super::until(limit, "the living node alone", async || {
         let found = get(&theirs, &name).await?;
-        let alone = ids(&found) == [living.nodes[0].id.as_str()];
+        let alone = ids(&found) == [kit.kept(&living).nodes[0].id.as_str()];
         Ok(if alone { Ok(()) } else { Err(found) })
     })
     .await?;

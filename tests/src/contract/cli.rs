@@ -19,93 +19,134 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long what happened may take until the command sees it.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Runs the command's `list services`, `get service`, `call` and `watch` over the registry of this name at this address,
-/// with a service `hellooo` registered by `make`'s client, and prints how many cases passed. `beside` are
-/// names that the list must have too: those that the registry itself adds. Returns the number of cases.
+/// What the command is told of a registry, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Cli<'a> {
+    /// The registry's name.
+    pub name: &'a str,
+    /// Its address.
+    pub address: &'a str,
+    /// An address of the same form at which nobody listens; `None` where nobody can be away.
+    pub nobody: Option<&'a str>,
+    /// Names that the list must have too: those that the registry itself adds. `None` if it has no list.
+    pub beside: Option<&'a [&'a str]>,
+}
+
+/// [`Cli::run`] over the registry of this name at this address. `beside` are names that the list must have
+/// too: those that the registry itself adds. Returns the number of cases.
 ///
 /// # Panics
-/// A case failed, or the command is not built; `cargo build --package micro-cli` does.
+/// As [`Cli::run`].
 pub async fn cli<R: Registry>(
     name: &str,
     address: &str,
     make: impl Fn() -> R,
     beside: &[&str],
 ) -> usize {
-    let mut report = Report::new(format!("command line {name}"));
-    let running = match serve(make()).await {
-        Ok(running) => running,
-        Err(error) => panic!("the service hellooo does not start: {error:?}"),
+    let cli = Cli {
+        name,
+        address,
+        // A port that nobody can listen on without being root; multicast has no server that could be away.
+        nobody: (name != "mdns").then_some("127.0.0.1:1"),
+        beside: Some(beside),
     };
-    let micro = Micro {
-        path: find(),
-        registry: [
-            format!("--registry={name}"),
-            format!("--registry_address={address}"),
-        ],
-    };
-    let node = running.address();
-    report
-        .case("list services", async {
-            until(PATIENCE, "the names", async || {
-                let out = micro.run(&["list", "services"]).await?;
-                let lines: Vec<_> = out.lines().collect();
-                let all = beside
-                    .iter()
-                    .chain(&["hellooo"])
-                    .all(|name| lines.contains(name));
-                Ok(if all && lines.is_sorted() {
-                    Ok(())
-                } else {
-                    Err(out)
-                })
-            })
-            .await
-        })
-        .await;
-    report
-        .case("get service", async {
-            until(PATIENCE, "the node", async || {
-                let out = micro.run(&["get", "service", "hellooo"]).await?;
-                let all = out.starts_with("service  hellooo\n") && out.contains(&node);
-                Ok(if all { Ok(()) } else { Err(out) })
-            })
-            .await
-        })
-        .await;
-    report
-        .case("call", async {
-            let out = micro
-                .run(&["call", "hellooo", "Front.Ask", r#"{"text":"a"}"#])
-                .await?;
-            if out.contains("\"a\"") {
-                return Ok(());
-            }
-            Err(format!("expected the answer \"a\", found {out:?}"))
-        })
-        .await;
-    let watch = micro.watch().await;
-    if let Err(error) = running.stop().await {
-        panic!("the service hellooo does not stop: {error:?}");
-    }
-    report
-        .case("watch", async {
-            let (mut child, mut lines) = watch?;
-            loop {
-                let line = next(&mut lines).await?;
-                if line.contains("\tdelete\thellooo") {
-                    break;
-                }
-            }
-            end(&mut child).await
-        })
-        .await;
-    // Multicast has no server that could be away.
-    if name != "mdns" {
+    cli.run(make()).await
+}
+
+impl Cli<'_> {
+    /// Runs the command's `list services`, `get service`, `call` and `watch`, with a service `hellooo`
+    /// registered by this client, and prints how many cases passed. Returns the number of cases.
+    ///
+    /// # Panics
+    /// A case failed, or the command is not built; `cargo build --package micro-cli --features full` does.
+    pub async fn run(self, registry: impl Registry) -> usize {
+        let Cli {
+            name,
+            address,
+            nobody,
+            beside,
+        } = self;
+        let mut report = Report::new(format!("command line {name}"));
+        let running = match serve(registry).await {
+            Ok(running) => running,
+            Err(error) => panic!("the service hellooo does not start: {error:?}"),
+        };
+        let micro = Micro {
+            path: find(),
+            registry: [
+                format!("--registry={name}"),
+                format!("--registry_address={address}"),
+            ],
+        };
+        let node = running.address();
         report
-            .case("watch while nobody answers", micro.alone(name))
+            .case("list services", async {
+                let Some(beside) = beside else {
+                    return match micro.run(&["list", "services"]).await {
+                        Err(told) if told.contains("no list of services") => Ok(()),
+                        other => Err(format!("expected that there is no list, found {other:?}")),
+                    };
+                };
+                until(PATIENCE, "the names", async || {
+                    let out = micro.run(&["list", "services"]).await?;
+                    let lines: Vec<_> = out.lines().collect();
+                    let all = beside
+                        .iter()
+                        .chain(&["hellooo"])
+                        .all(|name| lines.contains(name));
+                    Ok(if all && lines.is_sorted() {
+                        Ok(())
+                    } else {
+                        Err(out)
+                    })
+                })
+                .await
+            })
             .await;
+        report
+            .case("get service", async {
+                until(PATIENCE, "the node", async || {
+                    let out = micro.run(&["get", "service", "hellooo"]).await?;
+                    let all = out.starts_with("service  hellooo\n") && out.contains(&node);
+                    Ok(if all { Ok(()) } else { Err(out) })
+                })
+                .await
+            })
+            .await;
+        report
+            .case("call", async {
+                let out = micro
+                    .run(&["call", "hellooo", "Front.Ask", r#"{"text":"a"}"#])
+                    .await?;
+                if out.contains("\"a\"") {
+                    return Ok(());
+                }
+                Err(format!("expected the answer \"a\", found {out:?}"))
+            })
+            .await;
+        let watch = micro.watch().await;
+        if let Err(error) = running.stop().await {
+            panic!("the service hellooo does not stop: {error:?}");
+        }
+        report
+            .case("watch", async {
+                let (mut child, mut lines) = watch?;
+                loop {
+                    let line = next(&mut lines).await?;
+                    if line.contains("\tdelete\thellooo") {
+                        break;
+                    }
+                }
+                end(&mut child).await
+            })
+            .await;
+        if let Some(nobody) = nobody {
+            report
+                .case("watch while nobody answers", micro.alone(nobody))
+                .await;
+        }
+        report.finish()
     }
-    report.finish()
 }
 
 async fn serve(registry: impl Registry) -> Result<micro_runtime::service::Running, Error> {
@@ -167,14 +208,11 @@ impl Micro {
     }
 
     /// Watches at an address that nobody listens on.
-    async fn alone(&self, name: &str) -> Result<(), String> {
-        // A port that nobody can listen on without being root.
+    async fn alone(&self, address: &str) -> Result<(), String> {
+        let [name, _] = &self.registry;
         let nobody = Micro {
             path: self.path.clone(),
-            registry: [
-                format!("--registry={name}"),
-                "--registry_address=127.0.0.1:1".to_owned(),
-            ],
+            registry: [name.clone(), format!("--registry_address={address}")],
         };
         let mut child = nobody.start(&["watch", "hellooo"])?;
         let mut lines = child.stderr.take().map(|err| BufReader::new(err).lines());
@@ -226,8 +264,8 @@ fn find() -> PathBuf {
     );
     assert!(
         path.is_file(),
-        "expected the command at {}: build it with `cargo build --package micro-cli`, or name it \
-         in MICRO_CLI",
+        "expected the command at {}: build it with `cargo build --package micro-cli --features full`, or \
+         name it in MICRO_CLI",
         path.display()
     );
     path

@@ -1,5 +1,6 @@
 //! What watchers see.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use micro_runtime::registry::{Action, Event, Registry, Service, Watcher};
@@ -45,9 +46,12 @@ async fn until(
     result.map_err(|error: String| format!("expected {what}, {error}; before it came {before:?}"))
 }
 
-fn has(event: &Event, service: &Service) -> bool {
-    let id = &service.nodes[0].id;
-    event.service.name == service.name && event.service.nodes.iter().any(|node| node.id == *id)
+impl<R: Registry, F: Fn() -> R> Kit<F> {
+    /// Whether an event is of a service's first node.
+    fn has(&self, event: &Event, service: &Service) -> bool {
+        let id = &self.kept(service).nodes[0].id;
+        event.service.name == service.name && event.service.nodes.iter().any(|node| node.id == *id)
+    }
 }
 
 fn comes(event: &Event) -> bool {
@@ -62,28 +66,26 @@ pub(super) async fn one<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
     let mut watcher = in_time("watch", theirs.watch(Some(&service.name))).await?;
     register(&ours, &service, LONG).await?;
     let event = until(&mut watcher, patience, "the node to come", |event| {
-        comes(event) && has(event, &service)
+        comes(event) && kit.has(event, &service)
     })
     .await?;
-    let node = event
-        .service
-        .nodes
-        .iter()
-        .find(|node| node.id == service.nodes[0].id);
-    if node != service.nodes.first() || event.service.version != service.version {
-        return Err(format!("expected {service:?} to come, found {event:?}"));
+    let (came, expected) = (kit.kept(&event.service), kit.kept(&service));
+    if !came.nodes.contains(&expected.nodes[0]) || came.version != expected.version {
+        return Err(format!("expected {expected:?} to come, found {event:?}"));
     }
-    service.nodes[0]
-        .metadata
-        .insert("weight".to_owned(), "7".to_owned());
-    register(&ours, &service, LONG).await?;
-    until(&mut watcher, patience, "the node to change", |event| {
-        comes(event) && event.service.nodes.contains(&service.nodes[0])
-    })
-    .await?;
+    if kit.able.details {
+        service.nodes[0]
+            .metadata
+            .insert("weight".to_owned(), "7".to_owned());
+        register(&ours, &service, LONG).await?;
+        until(&mut watcher, patience, "the node to change", |event| {
+            comes(event) && event.service.nodes.contains(&service.nodes[0])
+        })
+        .await?;
+    }
     deregister(&ours, &service).await?;
     until(&mut watcher, patience, "the node to go", |event| {
-        event.action == Action::Delete && has(event, &service)
+        event.action == Action::Delete && kit.has(event, &service)
     })
     .await
     .map(drop)
@@ -106,7 +108,7 @@ pub(super) async fn only_one<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
     for other in others.iter().chain([&watched]) {
         deregister(&ours, other).await?;
     }
-    if has(&event, &watched) {
+    if kit.has(&event, &watched) {
         return Ok(());
     }
     Err(format!(
@@ -117,7 +119,7 @@ pub(super) async fn only_one<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
 
 /// Of several nodes, the one that goes is the one that is named.
 pub(super) async fn nodes<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
-    let (ours, theirs) = (kit.client(), kit.client());
+    let (first, theirs) = (Arc::new(kit.client()), kit.client());
     let name = kit.name("watched-nodes");
     let patience = kit.able.patience;
     let services = [
@@ -125,25 +127,26 @@ pub(super) async fn nodes<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
         service(&name, "1", "b"),
         service(&name, "2", "c"),
     ];
+    let ours: Vec<_> = services.iter().map(|_| kit.one_more(&first)).collect();
     let mut watcher = in_time("watch", theirs.watch(Some(&name))).await?;
-    for service in &services {
-        register(&ours, service, LONG).await?;
+    for (ours, service) in ours.iter().zip(&services) {
+        register(&**ours, service, LONG).await?;
         let what = format!("{} to come", service.nodes[0].id);
         until(&mut watcher, patience, &what, |event| {
-            comes(event) && has(event, service)
+            comes(event) && kit.has(event, service)
         })
         .await?;
     }
-    for (index, service) in services.iter().enumerate() {
-        deregister(&ours, service).await?;
+    for (index, (ours, service)) in ours.iter().zip(&services).enumerate() {
+        deregister(&**ours, service).await?;
         let what = format!("{} to go", service.nodes[0].id);
         let event = until(&mut watcher, patience, &what, |event| {
-            event.action == Action::Delete && has(event, service)
+            event.action == Action::Delete && kit.has(event, service)
         })
         .await?;
         if let Some(stays) = services[index + 1..]
             .iter()
-            .find(|stays| has(&event, stays))
+            .find(|stays| kit.has(&event, stays))
         {
             return Err(format!("{} stays, found {event:?}", stays.nodes[0].id));
         }
@@ -162,7 +165,7 @@ pub(super) async fn dropped<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
             &mut watcher,
             kit.able.patience,
             "the node to come",
-            |event| comes(event) && has(event, &service),
+            |event| comes(event) && kit.has(event, &service),
         )
         .await?;
         drop(watcher);
@@ -190,7 +193,7 @@ pub(super) async fn side_by_side<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case
     }
     for (watcher, service) in watchers.iter_mut().zip(&services) {
         until(watcher, patience, "the node to come", |event| {
-            comes(event) && has(event, service)
+            comes(event) && kit.has(event, service)
         })
         .await?;
     }
@@ -199,7 +202,7 @@ pub(super) async fn side_by_side<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case
     }
     for (watcher, service) in watchers.iter_mut().zip(&services) {
         until(watcher, patience, "the node to go", |event| {
-            event.action == Action::Delete && has(event, service)
+            event.action == Action::Delete && kit.has(event, service)
         })
         .await?;
     }
@@ -218,14 +221,14 @@ pub(super) async fn all<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
     for service in &services {
         register(&ours, service, LONG).await?;
         until(&mut watcher, patience, "a node to come", |event| {
-            comes(event) && has(event, service)
+            comes(event) && kit.has(event, service)
         })
         .await?;
     }
     for service in &services {
         deregister(&ours, service).await?;
         until(&mut watcher, patience, "a node to go", |event| {
-            event.action == Action::Delete && has(event, service)
+            event.action == Action::Delete && kit.has(event, service)
         })
         .await?;
     }
@@ -240,13 +243,13 @@ pub(super) async fn crash<R: Registry>(kit: &Kit<impl Fn() -> R>) -> Case {
     let mut watcher = in_time("watch", theirs.watch(Some(&dead.name))).await?;
     register(&dies, &dead, kit.able.ttl).await?;
     until(&mut watcher, patience, "the node to come", |event| {
-        comes(event) && has(event, &dead)
+        comes(event) && kit.has(event, &dead)
     })
     .await?;
     drop(dies);
     let limit = kit.able.ttl + kit.able.expiry.unwrap_or_default();
     until(&mut watcher, limit, "the dead node to go", |event| {
-        event.action == Action::Delete && has(event, &dead)
+        event.action == Action::Delete && kit.has(event, &dead)
     })
     .await
     .map(drop)

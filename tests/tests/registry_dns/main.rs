@@ -6,113 +6,22 @@
 //! | `addresses_of_a_large_name_come_whole` | 120 A records: cut short over UDP, whole over TCP |
 //! | `what_fails_keeps_what_is_known` | SERVFAIL, a server that is down, and its return, seen by a client's calls |
 //! | `a_watch_sees_what_changes` | events by TTL; most nodes gone is an error, not a deletion |
+//! | `it_behaves_as_a_registry_of_addresses` | the contract, as far as names and addresses go, over records of both kinds |
+//! | `the_command_line_sees_it` | the command `micro` |
 //! | `consul_answers_by_dns` | what is registered at Consul is found through its DNS port |
 
-use std::process::Stdio;
+mod knot;
+
 use std::time::{Duration, Instant};
 
 use micro_runtime::registry::{Action, Consul, Dns, Memory, Node, Registry, Service, Watcher};
 use micro_runtime::{ErrorKind, Service as App};
+use micro_tests::contract::{self, Abilities, Cli};
 use micro_tests::front::{self, v1::new_front_service};
 use micro_tests::servers::{Program, Ready, free_ports};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 
-const CONFIG: &str = "\
-server:
-  rundir: {dir}
-  listen: 127.0.0.1@{port}
-  udp-workers: 1
-  tcp-workers: 1
-  background-workers: 1
-database:
-  storage: {dir}
-  journal-db-max-size: 16M
-  timer-db-max-size: 8M
-  kasp-db-max-size: 8M
-  catalog-db-max-size: 8M
-acl:
-  - id: local
-    address: 127.0.0.1
-    action: [update, transfer]
-zone:
-  - domain: micro.test
-    storage: {dir}
-    file: micro.test.zone
-    acl: local
-    semantic-checks: off
-  - domain: broken.test
-    storage: {dir}
-    file: there.is.none
-log:
-  - target: stderr
-    any: warning
-";
-
-const ZONE: &str = "\
-$ORIGIN micro.test.
-$TTL 1
-@ 1 SOA ns hostmaster 1 2 2 60 1
-@ 1 NS ns
-ns 1 A 127.0.0.1
-";
-
-struct Knot {
-    server: micro_tests::servers::Server,
-    port: u16,
-}
-
-impl Knot {
-    async fn start() -> Knot {
-        let [port] = free_ports();
-        let server = Program::find("knotd")
-            .file("knot.conf", &CONFIG.replace("{port}", &port.to_string()))
-            .file("micro.test.zone", ZONE)
-            .args(["-c", "{dir}/knot.conf"])
-            .start(Ready::check(move || async move {
-                let dns = Dns::new([
-                    "{service}.micro.test:1".to_owned(),
-                    format!("127.0.0.1:{port}"),
-                ]);
-                matches!(dns.get("ns").await, Ok(found) if !found.is_empty())
-            }))
-            .await;
-        Knot { server, port }
-    }
-
-    fn registry(&self, pattern: &str) -> Dns {
-        let address = format!("127.0.0.1:{}", self.port);
-        // TTLs of a second are to be seen.
-        Dns::try_new([pattern.to_owned(), address])
-            .unwrap()
-            .min_interval(Duration::from_millis(100))
-    }
-
-    /// Changes records: `add NAME TTL TYPE DATA`, `del NAME [TYPE [DATA]]`.
-    async fn update(&self, lines: &[String]) {
-        let folder = std::env::var_os("MICRO_SERVERS").unwrap();
-        let mut child = Command::new(std::path::Path::new(&folder).join("knsupdate"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let port = self.port;
-        let script = format!(
-            "server 127.0.0.1 {port}\nzone micro.test.\norigin micro.test.\n{}\nsend\nquit\n",
-            lines.join("\n")
-        );
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(script.as_bytes())
-            .await
-            .unwrap();
-        let output = child.wait_with_output().await.unwrap();
-        assert!(output.status.success(), "{output:?}");
-    }
-}
+use knot::{Knot, Published};
 
 fn lines(lines: &[&str]) -> Vec<String> {
     lines.iter().map(|line| (*line).to_owned()).collect()
@@ -149,6 +58,36 @@ async fn next(watcher: &mut Watcher) -> Result<(Action, Vec<String>), String> {
         .map_err(|error| error.to_string())?;
     let nodes = event.service.nodes.into_iter().map(|node| node.address);
     Ok((event.action, nodes.collect()))
+}
+
+#[tokio::test]
+async fn it_behaves_as_a_registry_of_addresses() {
+    let knot = Knot::start().await;
+    let able = Abilities {
+        expiry: None,
+        list: false,
+        watch_all: false,
+        details: false,
+        slashes: false,
+        large: false,
+        ..Abilities::default()
+    };
+    let records = Published::new(&knot);
+    let make = || records.registry("{service}.micro.test");
+    contract::run("dns", make, able).await;
+}
+
+#[tokio::test]
+async fn the_command_line_sees_it() {
+    let knot = Knot::start().await;
+    let cli = Cli {
+        name: "dns",
+        address: &format!("{{service}}.micro.test,127.0.0.1:{}", knot.port),
+        nobody: Some("{service}.micro.test,127.0.0.1:1"),
+        beside: None,
+    };
+    let records = Published::new(&knot);
+    cli.run(records.registry("{service}.micro.test")).await;
 }
 
 #[tokio::test]

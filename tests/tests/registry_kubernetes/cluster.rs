@@ -104,6 +104,11 @@ impl Cluster {
         format!("https://127.0.0.1:{}", self.port)
     }
 
+    /// As the one who may do everything, in one line.
+    pub(crate) fn address(&self) -> String {
+        format!("https://:{ADMIN}@127.0.0.1:{}?ca={}", self.port, self.ca)
+    }
+
     /// As the one who may do everything.
     pub(crate) fn registry(&self) -> Kubernetes {
         Kubernetes::try_new([format!("{}?ca={}", self.url(), self.ca)])

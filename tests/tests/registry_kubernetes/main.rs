@@ -2,15 +2,17 @@
 //! say themselves that they run.
 //!
 //! Building kube-apiserver takes ten minutes, so these run by `.ci/run slow`; what it is asked and may answer is
-//! tested beside the code against a scripted one.
+//! tested beside the code against a scripted one, which stands in for it here too in `scripted`.
 
 mod cluster;
+mod scripted;
 
 use std::time::{Duration, Instant};
 
 use micro_runtime::registry::{Action, Kubernetes, Node, Registry, Service, Watcher};
 use micro_runtime::service::Running;
 use micro_runtime::{ErrorKind, Service as App};
+use micro_tests::contract::{self, Abilities, Cli};
 use micro_tests::front::{self, v1::new_front_service};
 use tokio::time::{sleep, timeout};
 
@@ -61,6 +63,52 @@ async fn next(watcher: &mut Watcher) -> (Action, String) {
         .map(|node| node.id)
         .collect();
     (event.action, nodes.join(" "))
+}
+
+/// What a registry can do whose nodes are pods, each with one node of a service.
+fn able() -> Abilities {
+    Abilities {
+        expiry: None,
+        many_nodes: false,
+        ..Abilities::default()
+    }
+}
+
+/// The most pods that the contract's clients take.
+const PODS: usize = 128;
+
+/// A pod for each client.
+struct Pods(std::sync::atomic::AtomicUsize);
+
+impl Pods {
+    const fn new() -> Pods {
+        Pods(std::sync::atomic::AtomicUsize::new(0))
+    }
+
+    fn next(&self) -> String {
+        let number = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert!(number < PODS, "the contract wants more pods");
+        format!("pod{number}")
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: .ci/run slow"]
+async fn it_behaves_as_a_registry() {
+    let cluster = Cluster::start().await;
+    let pods = Pods::new();
+    for number in 0..PODS {
+        cluster.pod(&format!("pod{number}")).await;
+    }
+    let make = || cluster.registry().pod(pods.next());
+    contract::run("kubernetes", make, able()).await;
+    let cli = Cli {
+        name: "kubernetes",
+        address: &cluster.address(),
+        nobody: Some("http://127.0.0.1:1"),
+        beside: Some(&[]),
+    };
+    cli.run(make()).await;
 }
 
 #[tokio::test]

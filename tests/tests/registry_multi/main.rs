@@ -1,19 +1,23 @@
-//! The registry `multi` over real servers: a fleet moves from Consul to etcd under load, and no call fails.
+//! The registry `multi` over real servers.
+//!
+//! | test | shows |
+//! |---|---|
+//! | `it_behaves_as_a_registry` | the contract of every registry over Consul and etcd, and over etcd and NATS |
+//! | `the_command_line_sees_it` | the command `micro` over both |
+//! | `a_fleet_moves_from_consul_to_etcd_and_no_call_fails` | a move under load |
+//! | `what_one_registry_refuses_it_gets_when_it_is_back` | registering while one is down |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use micro_runtime::Service;
-use micro_runtime::registry::{Consul, Etcd, Multi, Registry};
+use micro_runtime::registry::{Consul, Etcd, Multi, Nats, Registry};
 use micro_runtime::service::Running;
+use micro_tests::contract::{self, Abilities, Cli};
 use micro_tests::front::{self, v1::new_front_service};
 use micro_tests::servers::{Program, Ready, Server, free_ports};
 use tokio::time::sleep;
-
-/// What callers have to learn of a new node before an old one goes. SIGTERM leaves them that time
-/// (`drain_delay`), while `Running::stop` stops at once.
-const DRAIN: Duration = Duration::from_millis(500);
 
 /// The nodes of the fleet.
 const NODES: usize = 4;
@@ -68,6 +72,55 @@ async fn etcd() -> (Server, String) {
         .start(Ready::http(port, "/health", "true"))
         .await;
     (server, format!("127.0.0.1:{port}"))
+}
+
+async fn nats() -> (Server, String) {
+    let [port, monitor] = free_ports();
+    let server = Program::find("nats-2.15")
+        .args(["--addr", "127.0.0.1"])
+        .args([
+            "--port",
+            &port.to_string(),
+            "--http_port",
+            &monitor.to_string(),
+        ])
+        .start(Ready::http(monitor, "/healthz", "ok"))
+        .await;
+    (server, format!("127.0.0.1:{port}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_behaves_as_a_registry() {
+    let (_consul, consul) = consul().await;
+    let (_etcd, etcd) = etcd().await;
+    let (_nats, nats) = nats().await;
+    let both = || {
+        Multi::new()
+            .and(Consul::new([consul.clone()]))
+            .and(Etcd::new([etcd.clone()]))
+    };
+    contract::run("multi of consul and etcd", both, Abilities::default()).await;
+    let both = || {
+        Multi::new()
+            .and(Etcd::new([etcd.clone()]))
+            .and(Nats::new([nats.clone()]))
+    };
+    contract::run("multi of etcd and nats", both, Abilities::default()).await;
+}
+
+#[tokio::test]
+async fn the_command_line_sees_it() {
+    let (_consul, consul) = consul().await;
+    let (_etcd, etcd) = etcd().await;
+    let cli = Cli {
+        name: "multi",
+        address: &format!("consul://{consul},etcd://{etcd}"),
+        nobody: Some("consul://127.0.0.1:1,etcd://127.0.0.1:1"),
+        beside: Some(&["consul"]),
+    };
+    // Each node is in one of the two alone, the command sees both.
+    cli.run(Etcd::new([etcd])).await;
+    cli.run(Consul::new([consul])).await;
 }
 
 /// A node that says which generation it is of.
@@ -137,11 +190,11 @@ async fn a_fleet_moves_from_consul_to_etcd_and_no_call_fails() {
         })
         .collect();
 
-    // Node by node: the one that writes to both comes, one of the old ones goes.
+    // Node by node: the one that writes to both comes, one of the old ones goes. That is faster than callers hear of
+    // it (SIGTERM would leave them the time, by `drain_delay`): those that find every node gone have the registry asked.
     let mut moved = Vec::new();
     for old in fleet {
         moved.push(node(both(), "both").await);
-        sleep(DRAIN).await;
         old.stop().await.unwrap();
     }
     names(&new(), NODES).await;
@@ -149,7 +202,6 @@ async fn a_fleet_moves_from_consul_to_etcd_and_no_call_fails() {
     let mut last = Vec::new();
     for both in moved {
         last.push(node(new(), "new").await);
-        sleep(DRAIN).await;
         both.stop().await.unwrap();
     }
     names(&new(), NODES).await;

@@ -44,6 +44,8 @@ use crate::transport::http1::{Client, Origin, Servers};
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
 const DEFAULT_PORT: u16 = 8500;
 
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Services in the catalog of Consul, through the HTTP API of an agent.
 ///
 /// An address is `host`, `host:port`, or a URL: `http://host:8500`, `https://host:8501?ca=/etc/consul/ca.pem`
@@ -157,10 +159,11 @@ impl Consul {
         self.with(|config| config.namespace = Some(namespace.into()))
     }
 
-    /// How long a request may take, over all agents that are tried. Default: 4 s. Blocking queries wait longer.
+    /// How long a request may take, over all agents that are tried. Default: 4 s, a day at most. Blocking queries wait
+    /// longer.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Consul {
-        self.with(|config| config.timeout = Some(timeout))
+        self.with(|config| config.timeout = Some(timeout.min(TIMEOUT_MAX)))
     }
 
     /// Speaks TLS with these settings, to agents whose address has no scheme or `https`. Default: only to

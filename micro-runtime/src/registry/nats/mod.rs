@@ -39,6 +39,9 @@ use crate::registry::{Action, Registry, Service, Watcher};
 /// Commands that wait for the task; further ones wait for room.
 const COMMANDS: usize = 64;
 
+/// The most of a time that is set: what is waited for longer is not waited for.
+const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// The pause before a question is asked again whose connection was lost.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -179,11 +182,12 @@ impl Nats {
         })
     }
 
-    /// How long answers to a question are waited for; 100 ms by default, as with go-micro.
+    /// How long answers to a question are waited for; 100 ms by default, as with go-micro. A day at most, as the
+    /// other times here.
     #[must_use]
     pub fn window(self, time: Duration) -> Nats {
         self.set(|config| {
-            config.window = time;
+            config.window = time.min(TIME_MAX);
             Ok(())
         })
     }
@@ -193,7 +197,7 @@ impl Nats {
     #[must_use]
     pub fn silence(self, time: Duration) -> Nats {
         self.set(|config| {
-            config.silence = time;
+            config.silence = time.min(TIME_MAX);
             Ok(())
         })
     }
@@ -202,7 +206,7 @@ impl Nats {
     #[must_use]
     pub fn timeout(self, time: Duration) -> Nats {
         self.set(|config| {
-            config.timeout = time;
+            config.timeout = time.min(TIME_MAX);
             Ok(())
         })
     }
@@ -371,5 +375,23 @@ impl Registry for Nats {
 impl fmt::Debug for Nats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Nats").field(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn times_may_be_as_long_as_they_can_be() {
+        let registry = Nats::new(["127.0.0.1:1"])
+            .timeout(Duration::MAX)
+            .window(Duration::MAX)
+            .silence(Duration::MAX);
+        // Nobody is there: it waits.
+        let got = timeout(Duration::from_millis(50), registry.get("a")).await;
+        assert!(got.is_err());
+        let watched = timeout(Duration::from_millis(50), registry.watch(None)).await;
+        assert!(watched.is_err());
     }
 }

@@ -110,6 +110,11 @@ impl View {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.listeners.is_empty()
     }

@@ -238,7 +238,8 @@ impl Client {
         let end = tokio::spawn(async move {
             let error = connection.await.err()?;
             tracing::trace!(%error, "a connection to a back-end ended");
-            Some(told(&error))
+            // What went wrong at the goodbye is not why it came to it.
+            (!error.is_shutdown()).then(|| told(&error))
         });
         Ok((sender, end))
     }
