@@ -90,7 +90,7 @@ impl Config {
 
     /// Uses TLS with every server.
     #[cfg(feature = "tls")]
-    pub(super) fn set_tls(&mut self, tls: ClientTls) -> Result<(), Error> {
+    pub(super) fn set_tls(&mut self, tls: &ClientTls) -> Result<(), Error> {
         for address in &self.addresses {
             if address.scheme.is_some() && !address.secure(&PLAIN, &TLS)? {
                 return Err(Error::config(
@@ -310,14 +310,14 @@ mod tests {
             }
         }
         let mut set = config(&["a", "b:1"]);
-        set.set_tls(ClientTls::new()).unwrap();
+        set.set_tls(&ClientTls::new()).unwrap();
         assert_eq!(set.cluster(), "a:2281,b:1");
         assert!(set.servers.iter().all(|server| server.tls.is_some()));
         for (address, expected) in [
             ("zk://a", "write zks://, or leave the scheme out"),
             ("zks://a?ca=x", "in one place"),
         ] {
-            let error = config(&[address]).set_tls(ClientTls::new()).unwrap_err();
+            let error = config(&[address]).set_tls(&ClientTls::new()).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }
         let plain = config(&["a", "zk://b"]);

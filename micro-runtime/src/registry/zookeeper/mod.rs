@@ -113,7 +113,7 @@ impl ZooKeeper {
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: crate::transport::ClientTls) -> ZooKeeper {
-        self.set(|config| config.set_tls(tls))
+        self.set(move |config| config.set_tls(&tls))
     }
 
     /// The path below which services lie, instead of `/micro-registry`; an address's path is not put before it.
