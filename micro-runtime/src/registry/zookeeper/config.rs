@@ -31,6 +31,7 @@ const TLS: [&str; 4] = ["zookeepers", "zks", "ssl", "tcp+tls"];
 #[derive(Clone)]
 pub(super) struct Config {
     /// What the servers were read from.
+    #[cfg(feature = "tls")]
     addresses: Vec<Address>,
     /// At least one.
     pub(super) servers: Vec<Server>,
@@ -75,6 +76,7 @@ impl Config {
         let chroot = chroot.map_or_else(String::new, |path| format!("/{path}"));
         Ok(Config {
             servers: servers(&read)?,
+            #[cfg(feature = "tls")]
             addresses: read,
             root: format!("{chroot}/{ROOT}"),
             digest,
