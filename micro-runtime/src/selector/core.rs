@@ -114,7 +114,13 @@ impl<C: Connections> Core<C> {
             node: Arc::new(node),
             service: Arc::new(Service::default()),
         };
-        let core = Core::new(address, NO_REGISTRY, Source::Fixed(vec![known]), clock, make);
+        let core = Core::new(
+            address,
+            NO_REGISTRY,
+            Source::Fixed(vec![known]),
+            clock,
+            make,
+        );
         core.update();
         core
     }

@@ -311,7 +311,10 @@ impl fmt::Display for NoNode {
             error,
         } = &*self.0;
         if *registry == NO_REGISTRY {
-            return write!(f, "the node {service:?}, which the call names, cannot be called");
+            return write!(
+                f,
+                "the node {service:?}, which the call names, cannot be called"
+            );
         }
         if *seen == 0 && *answered {
             write!(f, "service {service:?} is not in the registry {registry}")?;

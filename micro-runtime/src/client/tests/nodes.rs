@@ -325,7 +325,8 @@ async fn an_address_needs_no_registry() {
     let call = target.unary(&ECHO, String::new()).address("y:9");
     let status = call.await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    let text = "the node \"y:9\", which the call names, cannot be called; attempts: 1, the last one: ";
+    let text =
+        "the node \"y:9\", which the call names, cannot be called; attempts: 1, the last one: ";
     assert!(status.message().starts_with(text), "{status}");
 }
 
