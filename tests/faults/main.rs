@@ -6,6 +6,7 @@
 //! | `rows/nodes.rs` | nodes that die, hang, are slow, are restarted, refuse |
 //! | `rows/registries.rs` | registries that are killed under load, are down at the start |
 //! | `rows/answers.rs` | registries that say what is not so |
+//! | `../tests/registry_etcd/gap.rs` | etcd is cut off for 10 s, with 1,000 changes and a compaction; it runs with that suite, on two versions of etcd |
 //! | `fleet.rs`, `load.rs`, `stores.rs` | the nodes, the calls, the registries' servers |
 //!
 //! Rows run one after another, because they measure time. Words on the command line choose the rows whose
@@ -69,6 +70,9 @@ async fn main() -> ExitCode {
             }
         }
     }
+    println!(
+        "row etcd cut: runs in the suite registry_etcd, as a_cut_of_10_s_with_1000_changes_and_compaction"
+    );
     println!("faults: {held} rows held, {} failed", failed.len());
     if failed.is_empty() && held > 0 {
         ExitCode::SUCCESS

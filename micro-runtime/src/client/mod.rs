@@ -18,9 +18,9 @@
 //! connection, if no reply had begun (the reply's head settles it), and as often as [`ClientOptions::retries`]
 //! says. It goes to another node at once; to one that it has been to only when there is no other, and after a
 //! pause of 100 ms that grows. No attempt begins when less time is left than the pause before it. The server
-//! has a say: with `grpc-retry-pushback-ms` in its answer it names the pause, or forbids another attempt (a
-//! negative number, or anything else). It is told how often the call was repeated, in
-//! `grpc-previous-rpc-attempts`.
+//! has a say: with `grpc-retry-pushback-ms` in its answer it names the pause (one of more than two minutes
+//! ends a call without a deadline), or forbids another attempt (a negative number, or anything else). It is told
+//! how often the call was repeated, in `grpc-previous-rpc-attempts`.
 //!
 //! **Hedged**: with [`ClientOptions::hedging`], a unary call that is safe to repeat goes to a second node when
 //! the first is slow, and the first good reply wins; see [`Hedging`].
@@ -44,8 +44,8 @@
 //!
 //! # Time and cancellation
 //! One deadline covers everything, from the look-up to the last byte: the earliest of the call's time-out and
-//! the deadline of the handler that makes the call. Each attempt tells its server what is left of it. Dropping a call, or a half of its stream, cancels it: the
-//! server is told.
+//! the deadline of the handler that makes the call. Each attempt tells its server what is left of it. Dropping a
+//! call, or a half of its stream, cancels it: the server is told.
 
 mod budget;
 mod call;

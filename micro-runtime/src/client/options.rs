@@ -165,15 +165,20 @@ impl ClientOptions {
         self
     }
 
-    /// Which nodes come into question: those that every one of the filters keeps. Default: all of them.
+    /// Which nodes come into question: those that every one of the filters keeps. Default: all of them. These take
+    /// the place of filters, and of a [`version`](ClientOptions::version), that were set before.
     pub fn filters(mut self, filters: impl IntoIterator<Item = Filter>) -> ClientOptions {
         self.filters = Some(filters.into_iter().collect());
         self
     }
 
-    /// Calls nodes of exactly this version alone; the same as a filter of it.
-    pub fn version(self, version: impl Into<String>) -> ClientOptions {
-        self.filters([Filter::version(version)])
+    /// Calls nodes of exactly this version alone: a filter more, in place of one of another version. Like any
+    /// filter of these options it takes the place of those of the client that they are given to.
+    pub fn version(mut self, version: impl Into<String>) -> ClientOptions {
+        let filters = self.filters.get_or_insert_default();
+        filters.retain(|filter| !matches!(filter, Filter::Version(_)));
+        filters.push(Filter::version(version));
+        self
     }
 
     /// Shares the calls out among versions of the service by weight, as for a canary: `[("1.4", 95), ("2.0", 5)]`

@@ -477,6 +477,11 @@ struct Under(Arc<Slot<Pool>>);
 impl Drop for Under {
     fn drop(&mut self) {
         let pool = self.0.payload();
+        if std::thread::panicking() {
+            // Were it no failure, whoever waits for the connection would have it dialled again at once, for ever.
+            let broken = Broken::new(Why::Closed).unprocessed();
+            pool.dialled(&self.0, Err(broken.with_detail("the dial panicked")));
+        }
         let mut dialling = pool.lock();
         dialling.under_way = false;
         let unheard = std::mem::take(&mut dialling.asked);

@@ -35,7 +35,8 @@ const HOST: &str = "host";
 ///
 /// An address is `host:port`, `10.0.0.7:5000`, `[::1]:5000` or `unix:/path`. A host name stands for all of its
 /// A and AAAA addresses; it is resolved when a service is looked up, again after 30 s at the earliest, and if
-/// that fails or takes longer than 3 s the former answer stays. Each node has the metadata `host`, the host name it came from.
+/// that fails or takes longer than 3 s the former answer stays. Each node has the metadata `host`, the host name
+/// it came from.
 ///
 /// It keeps nothing: [`register`](Registry::register) and [`deregister`](Registry::deregister) do nothing and
 /// succeed, so that a service which calls others at fixed addresses can itself run. It knows no names, so

@@ -56,6 +56,60 @@ pub use zookeeper::ZooKeeper;
 /// The model is go-micro's: a [`Service`] has a name, a version, endpoints and nodes. Implementations keep
 /// whatever connection they need themselves; every method may be called at any time, at once and in any
 /// order. Dropping a future gives the request up.
+///
+/// Servers and clients wait 5 s for a call. A registry that gives up a little before can say why.
+///
+/// # Errors
+///
+/// | [`kind`](crate::ErrorKind) | means |
+/// |---|---|
+/// | `Registry` | it refused, failed or was not reached; the same call may succeed later |
+/// | `Config` | a setting or a name is wrong: waiting does not mend it |
+/// | `Unsupported` | this registry never can |
+///
+/// # Example
+///
+/// One of one's own, which reads what others write and has no way to tell of changes:
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use micro_runtime::registry::{Registry, Service, Watcher};
+/// use micro_runtime::{Error, ErrorKind};
+///
+/// struct Listed(Vec<Service>);
+///
+/// impl Registry for Listed {
+///     fn name(&self) -> &'static str {
+///         "listed"
+///     }
+///
+///     async fn register(&self, _service: &Service, _ttl: Duration) -> Result<(), Error> {
+///         Ok(())
+///     }
+///
+///     async fn deregister(&self, _service: &Service) -> Result<(), Error> {
+///         Ok(())
+///     }
+///
+///     async fn get(&self, name: &str) -> Result<Vec<Service>, Error> {
+///         let all = self.0.iter();
+///         Ok(all.filter(|service| service.name == name).cloned().collect())
+///     }
+///
+///     async fn list(&self) -> Result<Vec<Service>, Error> {
+///         Ok(self.0.clone())
+///     }
+///
+///     async fn watch(&self, _name: Option<&str>) -> Result<Watcher, Error> {
+///         Err(Error::new(ErrorKind::Unsupported, "the list does not tell of changes"))
+///     }
+/// }
+///
+/// let service = micro_runtime::Service::new("hellooo").registry(Listed(Vec::new())).build()?;
+/// # drop(service);
+/// # Ok::<_, Error>(())
+/// ```
 pub trait Registry: Send + Sync + 'static {
     /// Its name as in `MICRO_REGISTRY` and in log lines, such as `mdns`.
     fn name(&self) -> &'static str;
@@ -78,7 +132,9 @@ pub trait Registry: Send + Sync + 'static {
     /// Every service; a registry that knows only names gives services without nodes.
     fn list(&self) -> impl Future<Output = Result<Vec<Service>, Error>> + Send;
 
-    /// What happens from now on, to one service or to all.
+    /// What happens from now on, to one service or to all. A registry may begin with what is there already, as
+    /// [`Create`](Action::Create). Of one that does not offer it, [`ErrorKind::Unsupported`](crate::ErrorKind),
+    /// clients look a service up again every 15 s.
     fn watch(&self, name: Option<&str>) -> impl Future<Output = Result<Watcher, Error>> + Send;
 }
 
@@ -96,7 +152,7 @@ impl Watcher {
     }
 
     /// The next event; `None` when the registry has ended the watch. After an error the watch goes on if it
-    /// can, and gives `None` if it cannot.
+    /// can, and gives `None` if it cannot. A dropped future has taken no event.
     pub async fn next(&mut self) -> Option<Result<Event, Error>> {
         self.0.recv().await
     }

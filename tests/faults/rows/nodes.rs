@@ -1,9 +1,11 @@
 //! Nodes that die, hang, are slow, are restarted, refuse.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use micro_runtime::client::{ClientOptions, Hedging};
 use micro_runtime::registry::Fixed;
+use micro_runtime::selector::{CallInfo, Nodes, P2c, Strategy};
 use micro_runtime::{Code, Context, Service};
 use micro_tests::front::v1::new_front_service;
 use micro_tests::peer::v1::{PeerService, Req, new_peer_service};
@@ -91,8 +93,10 @@ async fn hangs(mut ask: Ask, hang: Hang, hedging: Option<Hedging>) -> Outcome {
         Hang::Stopped => fleet.addresses(),
         Hang::Swallowed => proxies.iter().map(Proxy::address).collect(),
     };
+    let picks = Picks::default();
     let service = Service::new("faults.client")
-        .registry(Fixed::new(addresses))
+        .registry(Fixed::new(addresses.clone()))
+        .strategy(picks.clone())
         .client_options(ClientOptions::new().hedging(hedging))
         .build()
         .map_err(|error| format!("{error:?}"))?;
@@ -142,33 +146,48 @@ async fn hangs(mut ask: Ask, hang: Hang, hedging: Option<Hedging>) -> Outcome {
         late * 100 <= during.len(),
         format!("{late} took over 100 ms (1 % may)"),
     );
-    bounds.hold(
-        aside_after(&during, stop) <= SECOND,
-        format!("put aside after {:.1?}", aside_after(&during, stop)),
+    let sent = picks.of(&addresses[victim], stop, heal);
+    let aside = sent.last().copied().unwrap_or_default();
+    let figure = format!(
+        "{} calls sent to it since, the last but for probes after {aside:.1?}",
+        sent.len()
     );
+    if hedging.is_some() {
+        // Every call is overtaken before it could be told from one to a node that is only slow.
+        bounds.note(figure);
+    } else {
+        bounds.hold(!sent.is_empty() && aside <= SECOND, figure);
+    }
     bounds.note(format!("back {:.1?} after it answered again", again?));
     bounds.outcome()
 }
 
-/// When calls ceased to be sent to a node that does not answer: those that hung until their deadline began
-/// before that, but for probes, of which there is at most one a second.
-fn aside_after(records: &Records, since: Instant) -> Duration {
-    let hung: Vec<_> = records
-        .0
-        .iter()
-        .filter(|each| each.result.is_err())
-        .collect();
-    let crowded = hung.iter().filter(|each| {
-        let near = |other: &&&crate::load::Record| {
-            let apart = each.begun.max(other.begun) - each.begun.min(other.begun);
-            apart < Duration::from_millis(500)
-        };
-        hung.iter().filter(near).count() > 1
-    });
-    crowded
-        .map(|each| each.begun.saturating_duration_since(since))
-        .max()
-        .unwrap_or_default()
+/// The default strategy, and when it picked which node. The selector's probes of a node that is put aside are no
+/// picks of a strategy.
+#[derive(Clone, Default)]
+struct Picks(Arc<Mutex<Vec<(Instant, String)>>>);
+
+impl Strategy for Picks {
+    fn pick(&self, nodes: &Nodes<'_>, call: &CallInfo<'_>) -> Option<usize> {
+        let picked = P2c.pick(nodes, call)?;
+        let address = nodes.get(picked)?.node().address.clone();
+        let mut picks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        picks.push((Instant::now(), address));
+        Some(picked)
+    }
+}
+
+impl Picks {
+    /// When calls were sent to this address within a time, from its beginning.
+    fn of(&self, address: &str, from: Instant, to: Instant) -> Vec<Duration> {
+        let picks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let within = picks
+            .iter()
+            .filter(|(at, picked)| picked == address && from <= *at && *at < to);
+        let mut after: Vec<_> = within.map(|(at, _)| *at - from).collect();
+        after.sort_unstable();
+        after
+    }
 }
 
 /// One of four is slower by 200 ms.

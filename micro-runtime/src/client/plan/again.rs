@@ -198,8 +198,7 @@ impl Plan {
             Pushback::After(delay) => Some(delay),
             Pushback::Never => return false,
         };
-        let left = self.limit.left();
-        if left.is_some_and(|left| left <= delay.unwrap_or_default()) {
+        if !self.can_wait(delay.unwrap_or_default()) {
             return false;
         }
         if !self.target.gate().repeat() {
@@ -208,6 +207,15 @@ impl Plan {
         self.retries -= 1;
         self.delay = delay;
         true
+    }
+
+    /// Whether there is time for an attempt after this pause. A call without a deadline takes none that is longer
+    /// than its own would ever be: a server may name 24 days.
+    pub(super) fn can_wait(&self, pause: Duration) -> bool {
+        match self.limit.left() {
+            Some(left) => pause < left,
+            None => pause <= PAUSE.most,
+        }
     }
 
     /// The status of a call that its limit ended.

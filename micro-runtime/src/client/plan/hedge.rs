@@ -323,9 +323,7 @@ impl Race {
         self.due = match failure.pushback {
             _ if self.begun >= self.hedge.attempts() => Due::Never,
             Pushback::None => Due::Now,
-            Pushback::After(delay) if self.plan.limit.left().is_none_or(|left| delay < left) => {
-                Due::at(delay)
-            }
+            Pushback::After(delay) if self.plan.can_wait(delay) => Due::at(delay),
             Pushback::After(_) | Pushback::Never => Due::Never,
         };
         match self.due {

@@ -3,7 +3,7 @@
 use super::nodes::named;
 use super::*;
 use crate::Code;
-use crate::client::{AttemptKind, MethodOptions, RetryBudget};
+use crate::client::{AttemptKind, Hedging, MethodOptions, RetryBudget};
 use crate::exchange::reset;
 use tokio::time::Instant;
 
@@ -431,4 +431,22 @@ async fn an_answer_ends_the_wait() {
     let call = target.unary(&ECHO, String::new()).wait_for_ready(true);
     assert_eq!(call.await.unwrap_err().message(), "busy");
     assert_eq!(seen.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_a_deadline_does_not_wait_for_days() {
+    for hedging in [None, Some(Hedging::after(Duration::from_secs(1)))] {
+        for (pushback, repeated) in [("120000", true), ("120001", false), ("2147483647", false)] {
+            let network = Network::default();
+            let seen = Count::default();
+            pushes_back(&network, "a:1", pushback, &seen);
+            let client = client(&network, &["a:1"]).await;
+            let options = ClientOptions::new().hedging(hedging);
+            let target = client.with(options).unwrap().target("echo");
+            let start = Instant::now();
+            let result = target.unary(&SAFE, String::new()).timeout(None).await;
+            assert_eq!(result.is_ok(), repeated, "{pushback}: {result:?}");
+            assert!(start.elapsed() <= Duration::from_secs(121), "{pushback}");
+        }
+    }
 }

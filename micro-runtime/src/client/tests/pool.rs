@@ -212,3 +212,31 @@ async fn a_node_that_registers_again_is_probed_at_once() {
         "{found:?}"
     );
 }
+
+/// Panics at each dial, and counts them.
+struct Panics(Count);
+
+impl Dial for Panics {
+    fn dial(&self, _: Arc<str>) -> BoxFuture<'static, Result<Connection, Broken>> {
+        self.0.add();
+        Box::pin(async { panic!("a dial") })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_panics_is_a_dial_that_failed() {
+    let dials = Count::default();
+    let client = Client::new(
+        Arc::new(registry(&["a:1"]).await),
+        Arc::new(P2c),
+        Arc::new(Panics(dials.clone())),
+        ClientOptions::new(),
+    );
+    let target = client.unwrap().target("echo");
+    for _ in 0..100 {
+        let status = target.unary(&ECHO, String::new()).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(status.message().contains("the dial panicked"), "{status}");
+    }
+    assert_eq!(dials.get(), 1, "its address is left alone for a while");
+}

@@ -45,3 +45,14 @@ pub(super) mod hex;
 pub(super) mod join;
 #[cfg(any(feature = "nats", feature = "zookeeper"))]
 pub(super) mod task;
+
+/// How long a call of a registry may take, by default: less than the 5 s that a look-up and a registration wait, so
+/// that an error still says why.
+#[cfg(any(
+    feature = "consul",
+    feature = "etcd",
+    feature = "kubernetes",
+    feature = "nats",
+    feature = "zookeeper"
+))]
+pub(super) const CALL_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(4);

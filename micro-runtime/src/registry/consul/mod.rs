@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, watch as closing};
 use self::agents::Agents;
 use self::nodes::Nodes;
 use crate::error::Error;
+use crate::registry::common::CALL_TIMEOUT;
 use crate::registry::common::address::Address;
 use crate::registry::{Registry, Service, Watcher};
 #[cfg(feature = "tls")]
@@ -43,8 +44,7 @@ use crate::transport::http1::{Client, Origin, Servers};
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8500";
 const DEFAULT_PORT: u16 = 8500;
 
-/// Less than what a look-up or a registration waits (5 s), so that an error says why.
-const TIMEOUT: Duration = Duration::from_secs(4);
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// Services in the catalog of Consul, through the HTTP API of an agent.
 ///
@@ -159,10 +159,11 @@ impl Consul {
         self.with(|config| config.namespace = Some(namespace.into()))
     }
 
-    /// How long a request may take, over all agents that are tried. Default: 4 s. Blocking queries wait longer.
+    /// How long a request may take, over all agents that are tried. Default: 4 s, a day at most. Blocking queries wait
+    /// longer.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Consul {
-        self.with(|config| config.timeout = Some(timeout))
+        self.with(|config| config.timeout = Some(timeout.min(TIMEOUT_MAX)))
     }
 
     /// Speaks TLS with these settings, to agents whose address has no scheme or `https`. Default: only to
@@ -315,7 +316,7 @@ impl Config {
             servers,
             self.datacenter.as_deref(),
             self.namespace.as_deref(),
-            self.timeout.unwrap_or(TIMEOUT),
+            self.timeout.unwrap_or(CALL_TIMEOUT),
             has_token,
         ))
     }

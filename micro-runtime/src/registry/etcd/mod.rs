@@ -39,7 +39,7 @@ use self::lease::{Command, Done, Keeper};
 use self::list::Read;
 use self::rpc::Core;
 use self::watch::Watch;
-use super::common::group;
+use super::common::{CALL_TIMEOUT, group};
 use super::{Registry, Service, Watcher};
 use crate::error::Error;
 use crate::lock::lock;
@@ -52,9 +52,6 @@ mod pb {
     pub(super) use super::r#gen::mvccpb::event::EventType;
     pub(super) use super::r#gen::mvccpb::{Event, KeyValue};
 }
-
-/// How long a call of the registry may take (go-micro's default).
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The longest that a call may be told to take.
 const TIMEOUT_MAX: Duration = Duration::from_secs(86_400);
@@ -149,7 +146,7 @@ impl Etcd {
             credentials: endpoints.credentials.clone(),
             endpoints,
             prefix: keys::PREFIX.to_owned(),
-            timeout: TIMEOUT,
+            timeout: CALL_TIMEOUT,
         });
         Etcd::of(config.map_err(|error| error.to_string()))
     }
@@ -191,7 +188,7 @@ impl Etcd {
         self.with(|config| config.prefix = prefix.into())
     }
 
-    /// How long one call may take, whichever members are tried. Default: 5 s, at most a day; a member that does
+    /// How long one call may take, whichever members are tried. Default: 4 s, at most a day; a member that does
     /// not answer within 2 s is given up for the next one.
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Etcd {

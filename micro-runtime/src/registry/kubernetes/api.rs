@@ -13,11 +13,8 @@ use super::pods::{List, Pod, Status};
 use crate::backoff::jittered;
 use crate::error::Error;
 use crate::lock::lock;
+use crate::registry::common::CALL_TIMEOUT;
 use crate::transport::http1::{Client, Failure, Origin, Request, Streaming};
-
-/// The longest that a plain request may take, a list with all of its pages: less than the 5 s that a look-up
-/// waits, so that an error says why.
-const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Pods of one page, and pages of one list; more pods than one cluster may have (5,000 nodes of 110) do not
 /// fit, but then no service has that many.
@@ -108,7 +105,7 @@ impl Api {
         selector: &str,
         keep: impl Fn(Pod) -> Option<T>,
     ) -> Result<(Vec<T>, String), Error> {
-        timeout(TIMEOUT, self.pages(selector, keep))
+        timeout(CALL_TIMEOUT, self.pages(selector, keep))
             .await
             .unwrap_or_else(|_| Err(self.late()))
     }
@@ -174,7 +171,7 @@ impl Api {
                 (status, body) => Err(self.refused("patch", status, &body).await),
             }
         };
-        timeout(TIMEOUT, request)
+        timeout(CALL_TIMEOUT, request)
             .await
             .unwrap_or_else(|_| Err(self.late()))
     }
@@ -193,7 +190,7 @@ impl Api {
         for attempt in 0..2 {
             let client = self.client().await.map_err(failed)?;
             let mut stream = client
-                .stream(&request, TIMEOUT)
+                .stream(&request, CALL_TIMEOUT)
                 .await
                 .map_err(|failure| failed(self.failed(&failure)))?;
             match stream.status {
@@ -202,7 +199,7 @@ impl Api {
                 400 | 410 | 504 => return Err(NoWatch::Gone),
                 401 if attempt == 0 && self.forget() => {}
                 status => {
-                    let body = stream.line(TIMEOUT, ANSWER_BYTES).await.ok().flatten();
+                    let body = stream.line(CALL_TIMEOUT, ANSWER_BYTES).await.ok().flatten();
                     let body = body.unwrap_or_default();
                     return Err(failed(self.refused("watch", status, &body).await));
                 }
@@ -224,7 +221,7 @@ impl Api {
         loop {
             let client = self.client().await?;
             let answer = client
-                .send(request, TIMEOUT, max_body)
+                .send(request, CALL_TIMEOUT, max_body)
                 .await
                 .map_err(|failure| self.failed(&failure))?;
             // The token may have been renewed since it was read.
@@ -315,7 +312,7 @@ impl Api {
         Error::registry(format_args!(
             "the API server {} did not answer within {} s",
             self.origin,
-            TIMEOUT.as_secs()
+            CALL_TIMEOUT.as_secs()
         ))
     }
 

@@ -49,7 +49,8 @@ const WATCH_BUFFER: usize = 256;
 /// * **Registering** needs the name of the pod ([`pod`](Kubernetes::pod)). A service has one node per pod: a
 ///   second one registered from the same pod takes the place of the first. Kubernetes knows no time to live: a
 ///   node is gone when its pod ends or it is deregistered, and one whose process hangs in a pod that runs stays,
-///   unless a liveness probe ends it. Values above 200 KiB lose the fields of their types, then their endpoints.
+///   unless a liveness probe ends it. Values above 200 KiB lose the comments of their
+///   endpoints, then the fields of their types, then the endpoints, with a warning.
 /// * **Names** of up to 54 characters that end in a letter or a digit; what a label cannot have is written as `_`.
 /// * **Watching** tells what changes from a list on, and goes on after a failure from where it was, within 2 s of
 ///   the server's return. If too much has happened meanwhile it lists again and tells the difference, as it does
@@ -150,19 +151,22 @@ impl Kubernetes {
         self.change(|config| config.namespace = Some(name.into()))
     }
 
-    /// The token to show. Default: in a cluster that of the service account, else none.
+    /// The token to show, before one that stands in the address. Default: in a cluster that of the service account,
+    /// else none.
     #[must_use]
     pub fn token(self, token: impl Into<String>) -> Kubernetes {
         self.change(|config| config.token = Some(token.into()))
     }
 
-    /// A file with the token to show, read again every 30 s, and when it is not accepted.
+    /// A file with the token to show, read again every 30 s, and when it is not accepted. Default: as
+    /// [`token`](Kubernetes::token), which goes before.
     #[must_use]
     pub fn token_file(self, path: impl Into<PathBuf>) -> Kubernetes {
         self.change(|config| config.token_file = Some(path.into()))
     }
 
-    /// How TLS is spoken with the API server, in place of what its address says.
+    /// How TLS is spoken with the API server, in place of what its address says. Default: the authority in the
+    /// address, in a cluster that of the service account, else those of the system.
     #[must_use]
     pub fn tls(self, tls: ClientTls) -> Kubernetes {
         self.change(|config| config.tls = Some(tls))

@@ -1,6 +1,6 @@
 //! The machine's network interfaces: which are to be used, and who is on their links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,7 +11,7 @@ use if_addrs::{IfAddr, IfOperStatus};
 pub(super) enum Selection {
     /// Every one that has an address.
     All,
-    /// Those with these names.
+    /// Those with these names, or one of these addresses.
     Named(Vec<String>),
     /// The loopback interface, whatever its name.
     Loopback,
@@ -39,8 +39,15 @@ impl Selection {
     /// The interfaces of this choice that exist now.
     pub(super) fn interfaces(&self) -> io::Result<Vec<Interface>> {
         let mut by_name: BTreeMap<String, Interface> = BTreeMap::new();
-        for found in if_addrs::get_if_addrs()? {
-            if !self.takes(&found.name, found.is_loopback()) {
+        let all = if_addrs::get_if_addrs()?;
+        // One of its addresses chooses the interface with all of them.
+        let taken: BTreeSet<String> = all
+            .iter()
+            .filter(|found| self.takes(&found.name, found.ip(), found.is_loopback()))
+            .map(|found| found.name.clone())
+            .collect();
+        for found in all {
+            if !taken.contains(&found.name) {
                 continue;
             }
             let interface = by_name
@@ -74,10 +81,12 @@ impl Selection {
         Ok(interfaces)
     }
 
-    fn takes(&self, name: &str, is_loopback: bool) -> bool {
+    fn takes(&self, name: &str, address: IpAddr, is_loopback: bool) -> bool {
         match self {
             Selection::All => true,
-            Selection::Named(names) => names.iter().any(|wanted| wanted == name),
+            Selection::Named(wanted) => wanted
+                .iter()
+                .any(|wanted| wanted == name || wanted.parse() == Ok(address)),
             Selection::Loopback => is_loopback,
         }
     }
@@ -150,7 +159,9 @@ mod tests {
             .interfaces()
             .unwrap();
         assert_eq!(named.as_slice(), std::slice::from_ref(lo));
-        let none = Selection::Named(vec!["no such interface".into()]);
+        let by_address = Selection::Named(vec!["127.0.0.1".into()]);
+        assert_eq!(by_address.interfaces().unwrap(), named);
+        let none = Selection::Named(vec!["no such interface".into(), "192.0.2.1".into()]);
         assert!(none.interfaces().unwrap().is_empty());
     }
 }

@@ -129,8 +129,8 @@ impl Mdns {
         })
     }
 
-    /// Uses only the interfaces with these names, such as `eth0`; by default all. One that appears later is
-    /// used from then on.
+    /// Uses only the interfaces with these names, such as `eth0`, or with one of these addresses, such as
+    /// `10.0.0.7`; by default all. One that appears later is used from then on.
     #[must_use]
     pub fn interfaces<N: Into<String>>(self, names: impl IntoIterator<Item = N>) -> Mdns {
         let names = names.into_iter().map(Into::into).collect();
@@ -199,6 +199,13 @@ impl Registry for Mdns {
         "mdns"
     }
 
+    /// The node is announced, and answered for until the `ttl` passes unrenewed; then it says goodbye. Others know
+    /// it for 120 s from what they heard last, whatever the `ttl` is.
+    ///
+    /// # Errors
+    ///
+    /// A node has no IP address with a port, a name is none that DNS can have, or the metadata has no room; port
+    /// 5353 is taken by a program that does not share it, or no interface can be used.
     async fn register(&self, service: &Service, ttl: Duration) -> Result<(), Error> {
         let nodes = prepare(service)?;
         self.ask(|reply| Command::Register {
@@ -218,6 +225,9 @@ impl Registry for Mdns {
         .await
     }
 
+    /// # Errors
+    ///
+    /// It could not be asked on any interface, or the name is none that DNS can have.
     async fn get(&self, name: &str) -> Result<Vec<Service>, Error> {
         let subject = Subject::Service(name.to_owned());
         self.ask(|reply| Command::LookUp { subject, reply }).await

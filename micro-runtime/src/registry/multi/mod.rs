@@ -321,7 +321,11 @@ impl Registry for Multi {
             return Err(together("no registry has a list", &errors));
         }
         for (member, error) in errors {
-            tracing::debug!(registry = member.name(), %error, "The list is without those of a registry");
+            if refuses(&error) {
+                tracing::debug!(registry = member.name(), %error, "The list is without those of a registry");
+            } else {
+                tracing::warn!(registry = member.name(), %error, "The list is without those of a registry");
+            }
         }
         Ok(union(answers))
     }

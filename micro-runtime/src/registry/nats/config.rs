@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::registry::common::CALL_TIMEOUT;
 use crate::registry::common::address::Address;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
@@ -17,9 +18,6 @@ const WINDOW: Duration = Duration::from_millis(100);
 
 /// How long a node may be silent that says no time itself: three of go-micro's renewals, each after 30 s.
 const SILENCE: Duration = Duration::from_secs(90);
-
-/// How long one call may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The subjects of go-micro's registries: of v5 and v6, and of the plugins for v2 and v4.
 const QUERY: [&str; 2] = ["micro.nats.query", "micro.registry.nats.query"];
@@ -68,7 +66,7 @@ impl Config {
             watch_subjects: WATCH.map(str::to_owned).into(),
             window: WINDOW,
             silence: SILENCE,
-            timeout: TIMEOUT,
+            timeout: CALL_TIMEOUT,
         };
         for text in addresses {
             let address = Address::parse(text.as_ref())?;

@@ -39,6 +39,9 @@ use crate::registry::{Action, Registry, Service, Watcher};
 /// Commands that wait for the task; further ones wait for room.
 const COMMANDS: usize = 64;
 
+/// The most of a time that is set: what is waited for longer is not waited for.
+const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// The pause before a question is asked again whose connection was lost.
 const AGAIN: Duration = Duration::from_millis(50);
 
@@ -65,7 +68,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 ///   what was not heard. A watcher that leaves 1,024 events unread is ended.
 /// * What others publish on these subjects is believed, as with go-micro: who may do so is the business of
 ///   NATS' permissions. What is no service is passed over, with one warning.
-/// * Every call ends after [`timeout`](Nats::timeout), 5 s by default.
+/// * Every call ends after [`timeout`](Nats::timeout), 4 s by default.
 ///
 /// An address is `host:port` (4222 by default), `nats://user:password@host:port`, `nats://token@host:port`,
 /// `nats://host?creds=FILE` with a file of credentials as `nsc` writes it, `nats://host?nkey=FILE` with a file
@@ -179,11 +182,12 @@ impl Nats {
         })
     }
 
-    /// How long answers to a question are waited for; 100 ms by default, as with go-micro.
+    /// How long answers to a question are waited for; 100 ms by default, as with go-micro. A day at most, as the
+    /// other times here.
     #[must_use]
     pub fn window(self, time: Duration) -> Nats {
         self.set(|config| {
-            config.window = time;
+            config.window = time.min(TIME_MAX);
             Ok(())
         })
     }
@@ -193,16 +197,16 @@ impl Nats {
     #[must_use]
     pub fn silence(self, time: Duration) -> Nats {
         self.set(|config| {
-            config.silence = time;
+            config.silence = time.min(TIME_MAX);
             Ok(())
         })
     }
 
-    /// How long a call may take; 5 s by default.
+    /// How long a call may take; 4 s by default.
     #[must_use]
     pub fn timeout(self, time: Duration) -> Nats {
         self.set(|config| {
-            config.timeout = time;
+            config.timeout = time.min(TIME_MAX);
             Ok(())
         })
     }
@@ -371,5 +375,23 @@ impl Registry for Nats {
 impl fmt::Debug for Nats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Nats").field(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn times_may_be_as_long_as_they_can_be() {
+        let registry = Nats::new(["127.0.0.1:1"])
+            .timeout(Duration::MAX)
+            .window(Duration::MAX)
+            .silence(Duration::MAX);
+        // Nobody is there: it waits.
+        let got = timeout(Duration::from_millis(50), registry.get("a")).await;
+        assert!(got.is_err());
+        let watched = timeout(Duration::from_millis(50), registry.watch(None)).await;
+        assert!(watched.is_err());
     }
 }

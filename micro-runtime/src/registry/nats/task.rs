@@ -297,6 +297,10 @@ impl Task {
     }
 
     fn take(&mut self, command: Command) {
+        // Those who gave up, since nobody else may look for long: without a connection they ask again and again.
+        self.answering.retain(|reply| !reply.is_closed());
+        self.waiting.retain(|(_, stands)| !stands.is_closed());
+        self.view.tidy();
         match command {
             Command::Answer(reply) => self.answering.push(reply),
             Command::Watch {
@@ -509,5 +513,41 @@ async fn at(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// During an outage callers ask, give up, and ask again, for days.
+    #[tokio::test]
+    async fn who_gives_up_is_not_kept() {
+        let config = Config::new(&["127.0.0.1:1"]).unwrap();
+        let mut task = Task {
+            view: View::new(config.silence),
+            shared: Arc::new(Shared::new(config)),
+            commands: mpsc::channel(1).1,
+            clients: watch::channel(None).0,
+            waiting: Vec::new(),
+            answering: Vec::new(),
+        };
+        for _ in 0..100 {
+            let (reply, _) = oneshot::channel();
+            task.take(Command::Answer(reply));
+            let ((events, _), (stands, _)) = (mpsc::channel(1), oneshot::channel());
+            let name = None;
+            task.take(Command::Watch {
+                name,
+                events,
+                stands,
+            });
+        }
+        let kept = (
+            task.answering.len(),
+            task.waiting.len(),
+            task.view.listeners(),
+        );
+        assert!(kept.0 <= 1 && kept.1 <= 1 && kept.2 <= 1, "{kept:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::client::{Acl, Server};
 use crate::error::Error;
+use crate::registry::common::CALL_TIMEOUT;
 use crate::registry::common::address::Address;
 #[cfg(feature = "tls")]
 use crate::transport::ClientTls;
@@ -21,9 +22,6 @@ const ROOT: &str = "micro-registry";
 /// holds it between 2 and 20 of its ticks, 4 to 40 s by default.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long one call may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
 /// The schemes that mean no TLS.
 const PLAIN: [&str; 3] = ["zookeeper", "zk", "tcp"];
 
@@ -32,6 +30,8 @@ const TLS: [&str; 4] = ["zookeepers", "zks", "ssl", "tcp+tls"];
 
 #[derive(Clone)]
 pub(super) struct Config {
+    /// What the servers were read from.
+    addresses: Vec<Address>,
     /// At least one.
     pub(super) servers: Vec<Server>,
     /// The path that all of ours begins with, such as `/micro-registry`.
@@ -75,10 +75,11 @@ impl Config {
         let chroot = chroot.map_or_else(String::new, |path| format!("/{path}"));
         Ok(Config {
             servers: servers(&read)?,
+            addresses: read,
             root: format!("{chroot}/{ROOT}"),
             digest,
             session_timeout: SESSION_TIMEOUT,
-            timeout: TIMEOUT,
+            timeout: CALL_TIMEOUT,
         })
     }
 
@@ -89,11 +90,25 @@ impl Config {
 
     /// Uses TLS with every server.
     #[cfg(feature = "tls")]
-    pub(super) fn set_tls(&mut self, tls: ClientTls) {
-        let tls = Some(tls);
-        for server in &mut self.servers {
-            server.tls.clone_from(&tls);
+    pub(super) fn set_tls(&mut self, tls: &ClientTls) -> Result<(), Error> {
+        for address in &self.addresses {
+            if address.scheme.is_some() && !address.secure(&PLAIN, &TLS)? {
+                return Err(Error::config(
+                    "ZooKeeper::tls asks for TLS, and the address for none: write zks://, or leave the scheme out",
+                ));
+            }
+            if !address.query.is_empty() {
+                return Err(Error::config(
+                    "expected the settings of TLS in one place, found some in ZooKeeper::tls and some in the address",
+                ));
+            }
         }
+        self.servers = at(&self.addresses, TLS_PORT, |host, port| Server {
+            host,
+            port,
+            tls: Some(tls.clone()),
+        });
+        Ok(())
     }
 
     /// The servers as people read them.
@@ -161,19 +176,28 @@ fn servers(addresses: &[Address]) -> Result<Vec<Server>, Error> {
         Some(address) => Some(address.tls()?),
         None => None,
     };
-    let server = |host: &str, port: Option<u16>| Server {
-        host: host.to_owned(),
-        port: port.unwrap_or(if is_secure { TLS_PORT } else { PORT }),
+    let port = if is_secure { TLS_PORT } else { PORT };
+    Ok(at(addresses, port, |host, port| Server {
+        host,
+        port,
         #[cfg(feature = "tls")]
         tls: tls.clone(),
-    };
+    }))
+}
+
+/// A server for each address, or one on this machine.
+fn at(
+    addresses: &[Address],
+    default_port: u16,
+    server: impl Fn(String, u16) -> Server,
+) -> Vec<Server> {
     if addresses.is_empty() {
-        return Ok(vec![server("127.0.0.1", None)]);
+        return vec![server("127.0.0.1".to_owned(), default_port)];
     }
-    let each = addresses.iter();
-    Ok(each
-        .map(|address| server(&address.host, address.port))
-        .collect())
+    addresses
+        .iter()
+        .map(|address| server(address.host.clone(), address.port.unwrap_or(default_port)))
+        .collect()
 }
 
 /// Who we are by the scheme `digest`.
@@ -205,9 +229,10 @@ pub(super) fn check_name(name: &str) -> Result<(), &'static str> {
     if name == "." || name == ".." {
         return Err("a part of it is relative");
     }
-    let wrong = |c: char| matches!(c, '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..='\u{ffff}');
+    // Java's text has those above U+FFFF as two halves, which ZooKeeper does not take either.
+    let wrong = |c: char| matches!(c, '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}' | '\u{e000}'..='\u{f8ff}' | '\u{fff0}'..);
     if name.contains(wrong) {
-        return Err("zookeeper allows no control and no private characters");
+        return Err("zookeeper allows no control and no private characters, and none above U+FFFF");
     }
     Ok(())
 }
@@ -284,6 +309,17 @@ mod tests {
                 assert!(server.tls.is_some(), "{addresses:?}");
             }
         }
+        let mut set = config(&["a", "b:1"]);
+        set.set_tls(&ClientTls::new()).unwrap();
+        assert_eq!(set.cluster(), "a:2281,b:1");
+        assert!(set.servers.iter().all(|server| server.tls.is_some()));
+        for (address, expected) in [
+            ("zk://a", "write zks://, or leave the scheme out"),
+            ("zks://a?ca=x", "in one place"),
+        ] {
+            let error = config(&[address]).set_tls(&ClientTls::new()).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
         let plain = config(&["a", "zk://b"]);
         assert!(plain.servers.iter().all(|server| server.tls.is_none()));
         for (addresses, expected) in [
@@ -309,7 +345,7 @@ mod tests {
         for good in ["a", "a.b", "...", "go.micro.srv-1", "ä"] {
             assert_eq!(check_name(good), Ok(()), "{good}");
         }
-        for bad in ["", ".", "..", "a\0", "a\u{7f}", "\u{e000}"] {
+        for bad in ["", ".", "..", "a\0", "a\u{7f}", "\u{e000}", "\u{1f600}"] {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
     }

@@ -50,7 +50,7 @@ use crate::registry::{Registry, Service, Watcher};
 /// * [`watch`](Registry::watch) tells what changes from now on, in single events for many nodes. After a lost
 ///   connection everything is read again and compared. A watcher that leaves 1,024 events unread is ended.
 ///   Before ZooKeeper 3.6 it reads everything every 5 s.
-/// * Every call ends after [`timeout`](ZooKeeper::timeout), 5 s by default.
+/// * Every call ends after [`timeout`](ZooKeeper::timeout), 4 s by default.
 ///
 /// An address is `host:port` (2181 by default) or `zk://user:password@host:port/path`: a user is presented by
 /// ZooKeeper's `digest` scheme, and what is registered then may be read by everyone but written by that user
@@ -108,14 +108,12 @@ impl ZooKeeper {
         self.set(|config| config.set_digest(user, password))
     }
 
-    /// How to use TLS, with every server; instead of what the addresses say.
+    /// How to use TLS, with every server. An address that asks for none (`zk://`), or has parameters of TLS itself,
+    /// is an error then.
     #[cfg(feature = "tls")]
     #[must_use]
     pub fn tls(self, tls: crate::transport::ClientTls) -> ZooKeeper {
-        self.set(|config| {
-            config.set_tls(tls);
-            Ok(())
-        })
+        self.set(move |config| config.set_tls(&tls))
     }
 
     /// The path below which services lie, instead of `/micro-registry`; an address's path is not put before it.
@@ -135,11 +133,11 @@ impl ZooKeeper {
         })
     }
 
-    /// How long a call may take; 5 s by default.
+    /// How long a call may take; 4 s by default, a day at most.
     #[must_use]
     pub fn timeout(self, time: Duration) -> ZooKeeper {
         self.set(|config| {
-            config.timeout = time;
+            config.timeout = time.min(Duration::from_secs(24 * 3600));
             Ok(())
         })
     }
@@ -281,5 +279,22 @@ impl Registry for ZooKeeper {
 impl fmt::Debug for ZooKeeper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ZooKeeper").field(&self.0).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn times_may_be_as_long_as_they_can_be() {
+        let registry = ZooKeeper::new(["127.0.0.1:1"])
+            .timeout(Duration::MAX)
+            .session_timeout(Duration::MAX);
+        // Nobody is there: it waits.
+        let got = timeout(Duration::from_millis(50), registry.get("a")).await;
+        assert!(got.is_err());
+        let watched = timeout(Duration::from_millis(50), registry.watch(None)).await;
+        assert!(watched.is_err());
     }
 }

@@ -28,6 +28,10 @@ use crate::lock::lock;
 /// How old what was read from files may be before they are looked at again, with the next connection.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// How long new files must have stayed as they are before they are used: one that is being written may end, for
+/// a moment, between two certificates, and would be read as one with fewer of them.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// So many sets of protocols have their configuration kept. Each user of a [`ClientTls`] has one set, always
 /// the same.
 const KEPT: usize = 8;
@@ -42,8 +46,8 @@ const KEPT: usize = 8;
 ///
 /// Nothing is read before the first connection; a file that cannot be read, or holds something else, is told
 /// by every connection that is tried, and by [`check`](ClientTls::check). Files are looked at again with the
-/// first connection after ten seconds; new ones apply to connections made from then on, those that are open
-/// stay. New files that cannot be used are logged, and what was read before stays in use.
+/// first connection after ten seconds; new ones, once they have stayed the same for half a second, apply to
+/// connections made from then on, those that are open stay. New files that cannot be used are logged, and what was read before stays in use.
 ///
 /// The server's certificate is checked with every connection: no session is resumed.
 ///
@@ -102,6 +106,8 @@ struct Known {
     /// With them.
     configs: Vec<(Vec<Vec<u8>>, Arc<ClientConfig>)>,
     fingerprint: Fingerprint,
+    /// What is new, and may be half written.
+    unsettled: Option<Fingerprint>,
     looked: Option<Instant>,
 }
 
@@ -219,8 +225,15 @@ impl ClientTls {
     fn look(&self) -> Result<(), Error> {
         let fingerprint = Fingerprint::of(self.settings.sources());
         let (is_first, is_new) = {
-            let known = self.known();
-            (known.base.is_none(), known.fingerprint != fingerprint)
+            let mut known = self.known();
+            let is_new = known.fingerprint != fingerprint;
+            let is_settled = known.unsettled.take() == Some(fingerprint);
+            if known.base.is_some() && is_new && !is_settled {
+                known.unsettled = Some(fingerprint);
+                known.looked = Some(Instant::now());
+                return Ok(());
+            }
+            (known.base.is_none(), is_new)
         };
         let read = (is_first || is_new).then(|| self.settings.load());
         let mut known = self.known();
@@ -240,8 +253,14 @@ impl ClientTls {
 
     /// Whether what was read needs no further look.
     fn is_young(&self) -> bool {
-        let looked = self.known().looked;
-        looked.is_some_and(|looked| looked.elapsed() < LOOK_AGAIN || !self.settings.has_files())
+        let known = self.known();
+        let young = match known.unsettled {
+            Some(_) => SETTLED,
+            None => LOOK_AGAIN,
+        };
+        known
+            .looked
+            .is_some_and(|looked| looked.elapsed() < young || !self.settings.has_files())
     }
 
     /// The configuration, if it is there and young enough.
@@ -480,10 +499,18 @@ mod tests {
             tokio::time::advance(LOOK_AGAIN).await;
             assert!(is_first());
         }
-        // Another one, though of the same authority.
+        // Half written, up to the end of a certificate: what is there when it is looked at again counts.
+        tokio::time::advance(LOOK_AGAIN).await;
         std::fs::write(&path, [CA, CA].concat()).unwrap();
         assert!(is_first());
+        std::fs::write(&path, CA).unwrap();
+        tokio::time::advance(SETTLED).await;
+        assert!(is_first());
+        // Another one, though of the same authority.
+        std::fs::write(&path, [CA, CA].concat()).unwrap();
         tokio::time::advance(LOOK_AGAIN).await;
+        assert!(is_first());
+        tokio::time::advance(SETTLED).await;
         assert!(!is_first());
         std::fs::remove_file(&path).unwrap();
     }

@@ -20,6 +20,10 @@ use crate::lock::lock;
 /// minutes before its end, long enough to cost nothing.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// How long new files must have stayed as they are before they are used: one that is being written may end, for
+/// a moment, between two certificates, and would be read as one with fewer of them.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// What the server speaks above TLS, best first.
 const PROTOCOLS: [&[u8]; 1] = [b"h2"];
 
@@ -32,7 +36,7 @@ const PROTOCOLS: [&[u8]; 1] = [b"h2"];
 /// | without a certificate | nobody, once authorities are given | [`client_certificate_optional`](ServerTls::client_certificate_optional) |
 ///
 /// Files are looked at every ten seconds while a server listens, and at once by [`reload`](ServerTls::reload).
-/// What is new in them applies to connections made from then on; those that are open stay. New files that
+/// What is new in them, once it has stayed the same for half a second, applies to connections made from then on; those that are open stay. New files that
 /// cannot be used are logged once, and what was read before stays in use: so the two files of a certificate
 /// and its key may be replaced one after the other.
 ///
@@ -184,19 +188,29 @@ impl ServerTls {
         if !self.settings.sources().any(Source::is_file) {
             return std::future::pending().await;
         }
+        let mut unsettled = None;
         loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            let wait = match unsettled {
+                Some(_) => SETTLED,
+                None => LOOK_AGAIN,
+            };
+            tokio::time::sleep(wait).await;
             let tls = self.clone();
             // It fails only if it panics, or if the runtime ends.
-            let _ = tokio::task::spawn_blocking(move || tls.look()).await;
+            let looked = tokio::task::spawn_blocking(move || tls.look(unsettled)).await;
+            unsettled = looked.unwrap_or_default();
         }
     }
 
-    fn look(&self) {
+    /// Reads files that are new, if they are those that were `unsettled` before; gives what is unsettled now.
+    fn look(&self, unsettled: Option<Fingerprint>) -> Option<Fingerprint> {
         let mut seen = self.seen();
         let now = self.settings.fingerprint();
         if now == *seen {
-            return;
+            return None;
+        }
+        if unsettled != Some(now) {
+            return Some(now);
         }
         // Also if they cannot be used: that is said once, not every ten seconds.
         *seen = now;
@@ -207,6 +221,7 @@ impl ServerTls {
             }
             Err(error) => tracing::warn!(?error, "new TLS files of the server are not used"),
         }
+        None
     }
 
     fn seen(&self) -> MutexGuard<'_, Fingerprint> {
@@ -269,5 +284,53 @@ impl Settings {
         builder.build().map_err(|error| {
             Error::config("cannot use the authorities of clients").with_source(error)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CERTIFICATE: &str = include_str!("../../../tests/engine/tls/server.pem");
+    const KEY: &str = include_str!("../../../tests/engine/tls/server.key");
+    const CA: &str = include_str!("../../../tests/engine/tls/ca.pem");
+
+    #[test]
+    fn half_written_files_are_not_used() {
+        let name = format!("micro-client-ca-{}.pem", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        write(CA);
+        let tls = ServerTls::from_pem(CERTIFICATE, KEY).client_ca_file(&path);
+        tls.load().unwrap();
+        let first = tls.config().unwrap();
+        let is_first = || Arc::ptr_eq(&first, &tls.config().unwrap());
+        let mut unsettled = None;
+        let mut look = || {
+            unsettled = tls.look(unsettled.take());
+            unsettled.is_some()
+        };
+        assert!(!look() && is_first());
+
+        // It ends between two certificates when it is looked at, and goes on, and is what it was.
+        write(&[CA, CA].concat());
+        assert!(look() && is_first());
+        write(&[CA, CA, CA].concat());
+        assert!(look() && is_first());
+        write(CA);
+        assert!(!look() && is_first());
+        // New, and settled; used once.
+        write(&[CA, CA].concat());
+        assert!(look() && is_first());
+        assert!(!look() && !is_first());
+        let second = tls.config().unwrap();
+        assert!(!look());
+        assert!(Arc::ptr_eq(&second, &tls.config().unwrap()));
+        // New, settled, and of no use.
+        write("nonsense");
+        assert!(look());
+        assert!(!look() && !look());
+        assert!(Arc::ptr_eq(&second, &tls.config().unwrap()));
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -222,3 +222,10 @@ async fn addresses_carry_credentials_and_paths() {
     let asked = ask("http://user:s3cret@agent").await;
     assert_eq!(asked.token, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_may_be_as_long_as_it_can_be() {
+    let fake = Fake::script([Reply::Say(200, Some(1), "[]".into())]);
+    let consul = consul(&fake).timeout(Duration::MAX);
+    assert!(consul.get("a").await.unwrap().is_empty());
+}

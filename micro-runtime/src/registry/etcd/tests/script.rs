@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 
 use super::super::endpoint::{Connect, Credentials, Endpoints};
 use super::super::rpc::Core;
-use super::super::{Config, Etcd, Inner as Registry, Running, TIMEOUT, keys, pb};
+use super::super::{CALL_TIMEOUT, Config, Etcd, Inner as Registry, Running, keys, pb};
 use crate::context::Context;
 use crate::exchange::{BoxFuture, Broken, Connection, Drain, DrainState, Drainer, Why};
 use crate::server::{Server, ServerOptions};
@@ -103,7 +103,7 @@ impl Script {
             endpoints: Endpoints::parse(&[]).unwrap(),
             credentials: credentials.clone(),
             prefix: keys::PREFIX.to_owned(),
-            timeout: TIMEOUT,
+            timeout: CALL_TIMEOUT,
         };
         let members = Members(self.clone(), members);
         let core = Core::new(
@@ -111,7 +111,7 @@ impl Script {
             members,
             credentials,
             keys::PREFIX,
-            TIMEOUT,
+            CALL_TIMEOUT,
         );
         Etcd(Arc::new(Registry {
             config: Ok(config),

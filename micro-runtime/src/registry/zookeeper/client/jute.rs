@@ -88,12 +88,10 @@ impl Reader {
         }
     }
 
+    /// Text. What is no UTF-8 becomes something that is, so that one odd name does not hide all others.
     pub(super) fn text(&mut self) -> Result<String, Malformed> {
         let data = self.data()?;
-        match std::str::from_utf8(&data) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err(Malformed),
-        }
+        Ok(String::from_utf8_lossy(&data).into_owned())
     }
 
     /// A list of text. Each takes four bytes at least, so that the list is no longer than the message.
@@ -152,8 +150,9 @@ mod tests {
         let mut reader = Reader::new(none);
         assert_eq!(reader.data(), Ok(Bytes::new()));
         assert_eq!(reader.texts(), Ok(Vec::new()));
-        let bad = Writer::default().data(&[0xff]).done();
-        assert_eq!(Reader::new(bad).text(), Err(Malformed));
+        let odd = Writer::default().int(2).data(&[0xff]).text("a").done();
+        let names = Reader::new(odd).texts().unwrap();
+        assert_eq!(names, ["\u{fffd}", "a"]);
     }
 
     proptest! {

@@ -111,8 +111,7 @@ impl Error {
             -103 => Error::BadVersion,
             -110 => Error::NodeExists,
             -112 | -118 => Error::SessionLost,
-            // What needs SASL, which is not spoken here, is refused like a wrong password.
-            -115 | -124 => Error::AuthFailed,
+            -115 => Error::AuthFailed,
             -127 => Error::Throttled,
             code => Error::Other(code),
         })
@@ -139,8 +138,10 @@ impl std::fmt::Display for Error {
                 );
             }
             Error::Malformed => "its answer cannot be read",
+            Error::Other(-8) => "it does not take the path (BadArguments)",
             Error::Other(-114) => "it does not take the access list (InvalidACL)",
             Error::Other(-119) => "it is read-only now",
+            Error::Other(-124) => "it wants SASL, which is not spoken here",
             Error::Other(-125) => "the quota is used up",
             Error::Other(code) => return write!(f, "code {code}"),
         })

@@ -27,6 +27,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// its memory takes the old one never.
 const GIVE_UP: Duration = Duration::from_secs(10);
 
+/// The least and the most time without a sign of life before one is asked for, whatever the session's time is: not
+/// a storm, and not so long that a server which stands still goes unnoticed for minutes.
+const PACE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
+
 /// How long closing a session may take.
 const CLOSE: Duration = Duration::from_secs(1);
 
@@ -237,6 +241,7 @@ impl Task {
         self.identity.password = welcome.password;
         // It is more than zero, else there were no link.
         let session = Duration::from_millis(u64::try_from(welcome.timeout).unwrap_or(1));
+        let pace = (session / 3).clamp(PACE.0, PACE.1);
         let mut out = Outgoing::default();
         let mut needs_flush = false;
         let (mut heard, mut said) = (Instant::now(), Instant::now());
@@ -278,12 +283,12 @@ impl Task {
                 () = self.tidy.notified() => self.tidy(&mut out),
                 // As ZooKeeper's own clients have it: a sign of life after a third, and a server that gives none
                 // for two thirds is left, so that a third is left to find another.
-                () = sleep_until(said + session / 3) => {
+                () = sleep_until(said + pace) => {
                     said = Instant::now();
                     out.ping();
                 }
-                () = sleep_until(heard + session * 2 / 3) => {
-                    return End::Lost(format!("nothing came for {:?}", session * 2 / 3));
+                () = sleep_until(heard + 2 * pace) => {
+                    return End::Lost(format!("nothing came for {:?}", 2 * pace));
                 }
             }
         }

@@ -154,7 +154,7 @@ pub(super) async fn open(
     let lost = |error: std::io::Error| Refused::Unreachable(error.to_string());
     write.write_all(&out).await.map_err(lost)?;
     write.flush().await.map_err(lost)?;
-    let answer = answer(&mut frames, server).await?;
+    let answer = answer(&mut frames, server, *session == 0).await?;
     let welcome = proto::welcome(answer).map_err(|_| no_zookeeper())?;
     if welcome.timeout <= 0 {
         return Err(Refused::Expired);
@@ -178,6 +178,7 @@ pub(super) async fn open(
 async fn answer<R: AsyncRead + Unpin>(
     frames: &mut Frames<R>,
     server: &Server,
+    is_first: bool,
 ) -> Result<Bytes, Refused> {
     let next = frames.next().await;
     // A TLS record with an alert (RFC 8446 §5.1) is what a TLS server says to who does not speak TLS.
@@ -189,7 +190,8 @@ async fn answer<R: AsyncRead + Unpin>(
     match next {
         Ok(Frame::Whole(message)) => Ok(message),
         Ok(Frame::TooLarge(_)) => Err(no_zookeeper()),
-        Err(why) if server.is_secure() => Err(Refused::Unreachable(why)),
+        // One that took us before speaks no TLS now: it is starting, or has no leader.
+        Err(why) if server.is_secure() || !is_first => Err(Refused::Unreachable(why)),
         Err(why) => Err(Refused::Unreachable(format!(
             "{why} before it said anything; if it speaks TLS there, write zks:// before the address"
         ))),
