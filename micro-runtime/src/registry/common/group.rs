@@ -1,41 +1,72 @@
 //! Changes of single nodes, put together into few events.
 
 use std::collections::BTreeMap;
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+use std::sync::Arc;
 
-#[cfg(feature = "zookeeper")]
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
 use crate::registry::{Action, Event};
 use crate::registry::{Node, Service};
 
-/// The events that say these changes: one for each action and version of a service, in the order of deletions,
+/// Changes of nodes, put together: one event for each action and version of a service, in the order of deletions,
 /// creations, updates, so that a node which moves from one version to another is never gone at the end.
 ///
 /// What is said of a service besides its nodes is what its last change says.
-#[cfg(feature = "zookeeper")]
-pub(crate) fn events(changes: impl IntoIterator<Item = (Action, Service)>) -> Vec<Event> {
-    let mut groups: BTreeMap<(u8, String, String), (Action, Service)> = BTreeMap::new();
-    for (action, mut service) in changes {
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+#[derive(Default)]
+pub(crate) struct Changes(BTreeMap<Group, Changed>);
+
+/// The place of the action in the order, the service's name and version.
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+type Group = (u8, String, String);
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+type Changed = (Action, Arc<Service>, Vec<Node>);
+
+#[cfg(any(feature = "nats", feature = "zookeeper"))]
+impl Changes {
+    /// Adds the change of a node of this service, whose own nodes do not count.
+    pub(crate) fn add(&mut self, action: Action, service: &Arc<Service>, node: Node) {
         let order = match action {
             Action::Delete => 0,
             Action::Create => 1,
             Action::Update => 2,
         };
-        let key = (order, service.name.clone(), service.version.clone());
-        match groups.entry(key) {
-            std::collections::btree_map::Entry::Vacant(group) => {
-                group.insert((action, service));
-            }
-            std::collections::btree_map::Entry::Occupied(mut group) => {
-                let (_, whole) = group.get_mut();
-                let mut nodes = std::mem::take(&mut whole.nodes);
-                nodes.append(&mut service.nodes);
-                *whole = Service { nodes, ..service };
-            }
+        let group = (order, service.name.clone(), service.version.clone());
+        let changed = self.0.entry(group);
+        let (_, whole, nodes) =
+            changed.or_insert_with(|| (action, Arc::clone(service), Vec::new()));
+        if !Arc::ptr_eq(whole, service) {
+            *whole = Arc::clone(service);
+        }
+        nodes.push(node);
+    }
+
+    pub(crate) fn events(self) -> Vec<Event> {
+        let changed = self.0.into_values();
+        changed
+            .map(|(action, service, nodes)| Event {
+                action,
+                service: Service {
+                    nodes,
+                    ..Service::clone(&service)
+                },
+            })
+            .collect()
+    }
+}
+
+/// The events that say these changes, each of all the nodes of the service in it; as [`Changes`] puts them together.
+#[cfg(feature = "zookeeper")]
+pub(crate) fn events(changes: impl IntoIterator<Item = (Action, Service)>) -> Vec<Event> {
+    let mut together = Changes::default();
+    for (action, mut service) in changes {
+        let nodes = std::mem::take(&mut service.nodes);
+        let service = Arc::new(service);
+        for node in nodes {
+            together.add(action, &service, node);
         }
     }
-    let events = groups.into_values();
-    events
-        .map(|(action, service)| Event { action, service })
-        .collect()
+    together.events()
 }
 
 /// The versions that these one-node services make up: their nodes together, each id once, with what the first

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::wire::{Query, Said};
 use crate::error::Error;
+use crate::registry::common::group::Changes;
 use crate::registry::{Action, Event, Node, Service};
 
 /// Events that a watcher may leave unread before its watch is ended.
@@ -60,13 +61,6 @@ pub(super) struct View {
     bytes: usize,
     bytes_limit: usize,
 }
-
-/// What has changed, put together into few events: by their order, name and version.
-#[derive(Default)]
-struct Changes(BTreeMap<(u8, String, String), Change>);
-
-/// What happened to these nodes of a service.
-type Change = (Action, Arc<Service>, Vec<Node>);
 
 // ===== impl View =====
 
@@ -318,40 +312,6 @@ impl View {
                 // Full or closed: either way the watch is over.
                 .all(|event| listener.events.try_send(Ok(event.clone())).is_ok())
         });
-    }
-}
-
-// ===== impl Changes =====
-
-impl Changes {
-    /// Adds the change of a node. What is said of the service besides is what its last change says.
-    fn add(&mut self, action: Action, service: &Arc<Service>, node: Node) {
-        // A node that moves from one version to another is never gone at the end.
-        let order = match action {
-            Action::Delete => 0,
-            Action::Create => 1,
-            Action::Update => 2,
-        };
-        let key = (order, service.name.clone(), service.version.clone());
-        let group = self.0.entry(key);
-        let (_, whole, nodes) = group.or_insert_with(|| (action, Arc::clone(service), Vec::new()));
-        if !Arc::ptr_eq(whole, service) {
-            *whole = Arc::clone(service);
-        }
-        nodes.push(node);
-    }
-
-    fn events(self) -> Vec<Event> {
-        let groups = self.0.into_values();
-        groups
-            .map(|(action, service, nodes)| Event {
-                action,
-                service: Service {
-                    nodes,
-                    ..Service::clone(&service)
-                },
-            })
-            .collect()
     }
 }
 

@@ -169,16 +169,13 @@ impl Client {
     ) -> Result<Answer, Failure> {
         // A connection that waited may have been closed by the server just now, which only its use finds out.
         if let Some(sender) = self.0.pool.take() {
-            match self.on(sender, request, max_body).await {
+            match self.on(sender, request, max_body, None).await {
                 Err(Failure::Broken(_)) => {}
                 done => return done,
             }
         }
         let (sender, end) = self.open(deadline).await?;
-        match self.on(sender, request, max_body).await {
-            Err(Failure::Broken(why)) => Err(Failure::Broken(explained(why, end).await)),
-            done => done,
-        }
+        self.on(sender, request, max_body, Some(end)).await
     }
 
     /// Sends a request whose answer has no end, and gives it when its head is there, whatever its status. It
@@ -203,10 +200,7 @@ impl Client {
             let (mut sender, end) = self.open(deadline).await?;
             let answer = match sender.send_request(written).await {
                 Ok(answer) => answer,
-                Err(error) => {
-                    drop(sender);
-                    return Err(Failure::Broken(explained(told(&error), end).await));
-                }
+                Err(error) => return Err(broken(&error, Some(end)).await),
             };
             let status = answer.status().as_u16();
             Ok(Streaming::new(status, answer.into_body(), sender))
@@ -249,14 +243,16 @@ impl Client {
         mut sender: Sender,
         request: &Request,
         max_body: usize,
+        end: Option<End>,
     ) -> Result<Answer, Failure> {
         let written = self.written(request)?;
-        let broken = |error: &hyper::Error| Failure::Broken(told(error));
-        sender.ready().await.map_err(|error| broken(&error))?;
-        let answer = sender
-            .send_request(written)
-            .await
-            .map_err(|error| broken(&error))?;
+        if let Err(error) = sender.ready().await {
+            return Err(broken(&error, end).await);
+        }
+        let answer = match sender.send_request(written).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(broken(&error, end).await),
+        };
         let (head, body) = answer.into_parts();
         let announced = hyper::body::Body::size_hint(&body).lower();
         if usize::try_from(announced).map_or(true, |announced| announced > max_body) {
@@ -270,7 +266,7 @@ impl Client {
                     Failure::TooLarge(max_body)
                 } else {
                     match error.downcast_ref::<hyper::Error>() {
-                        Some(error) => broken(error),
+                        Some(error) => Failure::Broken(told(error)),
                         None => Failure::Broken(error.to_string()),
                     }
                 }
@@ -400,13 +396,16 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What ended a connection, if it is known: a sender that finds it closed knows only that. `why` is what the
-/// sender said.
-async fn explained(why: String, end: End) -> String {
-    match timeout(EXPLANATION, end).await {
-        Ok(Ok(Some(end))) => end,
-        Ok(_) | Err(_) => why,
+/// Why there is no answer. A sender that finds its connection closed knows no more than that: then what ended the
+/// connection is told.
+async fn broken(error: &hyper::Error, end: Option<End>) -> Failure {
+    if let Some(end) = end
+        && (error.is_closed() || error.is_canceled())
+        && let Ok(Ok(Some(end))) = timeout(EXPLANATION, end).await
+    {
+        return Failure::Broken(end);
     }
+    Failure::Broken(told(error))
 }
 
 /// hyper's error with its causes, which say more than itself.
