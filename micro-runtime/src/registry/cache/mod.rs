@@ -65,6 +65,8 @@ struct Shared {
     running: AtomicBool,
     /// A query is under way, whose answer serves whoever asks.
     querying: AtomicBool,
+    /// A long answer is being taken over in another thread, which holds the model.
+    applying: AtomicBool,
     used: AtomicBool,
 }
 
@@ -197,6 +199,7 @@ impl Entry {
                 listener: Mutex::new(None),
                 running: AtomicBool::new(false),
                 querying: AtomicBool::new(false),
+                applying: AtomicBool::new(false),
                 used: AtomicBool::new(false),
             }),
             task: Mutex::new(None),

@@ -35,6 +35,8 @@ struct Record {
     known: Known,
     /// Set while the registry does not name the node and it is kept all the same.
     kept_until: Option<Instant>,
+    /// Whether the answer that is being taken over names it.
+    named: bool,
 }
 
 #[derive(Debug, Default)]
@@ -88,32 +90,55 @@ impl Model {
     ) -> bool {
         let listed = self.listed();
         let mut changed = false;
-        let mut named = BTreeSet::new();
+        let mut named: Vec<(Node, Arc<Service>)> = Vec::new();
         for mut service in services {
             let nodes = std::mem::take(&mut service.nodes);
             let (service, _) = self.version(service);
-            for node in nodes {
-                if node.address.is_empty() || named.len() >= MAX_NODES {
-                    continue;
+            let nodes = nodes.into_iter().filter(|node| !node.address.is_empty());
+            let room = MAX_NODES - named.len();
+            named.extend(nodes.take(room).map(|node| (node, Arc::clone(&service))));
+        }
+        // In the order of the records, so that one walk along both is enough: ten thousand look-ups and copies of
+        // keys would take several times as long. Registries mostly give this order already.
+        named.sort_by(|(a, _), (b, _)| borrowed(a).cmp(&borrowed(b)));
+        // Of two words about one node the later one holds.
+        named.dedup_by(|(later, _), (earlier, _)| {
+            let same = borrowed(later) == borrowed(earlier);
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+        let none = named.is_empty();
+        let mut named = named.into_iter().peekable();
+        let mut came = Vec::new();
+        let mut missing = 0_usize;
+        for (key, record) in &mut self.records {
+            let key = (key.0.as_str(), key.1.as_str());
+            while let Some(new) = named.next_if(|(node, _)| borrowed(node) < key) {
+                came.push(new);
+            }
+            match named.next_if(|(node, _)| borrowed(node) == key) {
+                Some((node, service)) => {
+                    changed |= record.take(node, &service);
+                    record.named = true;
                 }
-                let key = key(&node);
-                changed |= self.put(key.clone(), node, &service);
-                named.insert(key);
+                None => {
+                    record.named = false;
+                    missing += usize::from(record.kept_until.is_none());
+                }
             }
         }
-        let missing = self
-            .records
-            .iter()
-            .filter(|(key, record)| record.kept_until.is_none() && !named.contains(*key))
-            .count();
+        came.extend(named);
+        changed |= !came.is_empty();
         let before = self.records.len();
-        let doubtful = if named.is_empty() {
+        let doubtful = if none {
             before >= 2
         } else {
             listed >= 2 && missing * 2 > listed
         };
-        self.records.retain(|key, record| {
-            if named.contains(key) {
+        self.records.retain(|_, record| {
+            if record.named {
                 return true;
             }
             match (fate(&record.known.node), record.kept_until) {
@@ -126,8 +151,13 @@ impl Model {
                 }
             }
         });
+        changed |= before != self.records.len();
+        let came = came
+            .into_iter()
+            .map(|(node, service)| (key(&node), Record::new(node, service)));
+        self.records.extend(came);
         self.forget_versions();
-        changed | (before != self.records.len())
+        changed
     }
 
     /// Takes over nodes of former times, beside what is known by now; says whether anything changed. They
@@ -246,31 +276,10 @@ impl Model {
 
     fn put(&mut self, key: Key, node: Node, service: &Arc<Service>) -> bool {
         match self.records.get_mut(&key) {
-            Some(record) => {
-                record.kept_until = None;
-                let same_node = *record.known.node == node;
-                let same_service =
-                    Arc::ptr_eq(&record.known.service, service) || record.known.service == *service;
-                if !same_node {
-                    record.known.node = Arc::new(node);
-                }
-                if !same_service {
-                    record.known.service = Arc::clone(service);
-                }
-                !(same_node && same_service)
-            }
+            Some(record) => record.take(node, service),
             None => {
-                let known = Known {
-                    node: Arc::new(node),
-                    service: Arc::clone(service),
-                };
-                self.records.insert(
-                    key,
-                    Record {
-                        known,
-                        kept_until: None,
-                    },
-                );
+                let record = Record::new(node, Arc::clone(service));
+                self.records.insert(key, record);
                 true
             }
         }
@@ -332,7 +341,12 @@ impl Model {
                 let new = self.with_id(&key.0).next().is_none();
                 if new && fate(&known.node) != Fate::Dead {
                     let kept_until = Some(now + GRACE);
-                    self.records.insert(key, Record { known, kept_until });
+                    let record = Record {
+                        known,
+                        kept_until,
+                        named: false,
+                    };
+                    self.records.insert(key, record);
                 }
             }
         }
@@ -352,6 +366,40 @@ impl Model {
             .map(|(key, _)| key)
             .take_while(move |key| key.0 == id)
     }
+}
+
+// ===== impl Record =====
+
+impl Record {
+    fn new(node: Node, service: Arc<Service>) -> Record {
+        Record {
+            known: Known {
+                node: Arc::new(node),
+                service,
+            },
+            kept_until: None,
+            named: true,
+        }
+    }
+
+    /// Takes over what is said of the node; says whether that is news.
+    fn take(&mut self, node: Node, service: &Arc<Service>) -> bool {
+        self.kept_until = None;
+        let known = &mut self.known;
+        let same_node = *known.node == node;
+        let same_service = Arc::ptr_eq(&known.service, service) || known.service == *service;
+        if !same_node {
+            known.node = Arc::new(node);
+        }
+        if !same_service {
+            known.service = Arc::clone(service);
+        }
+        !(same_node && same_service)
+    }
+}
+
+fn borrowed(node: &Node) -> (&str, &str) {
+    (&node.id, &node.address)
 }
 
 fn key(node: &Node) -> Key {

@@ -49,6 +49,9 @@ const PRUNE: Duration = Duration::from_secs(5);
 /// How long a service may go without a call before its task goes to sleep (gRPC's channel idle time-out).
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
+/// The nodes from which on an answer is long. It takes a microsecond for each of them.
+const MANY: usize = 1000;
+
 /// Events that come while a query is under way are applied again after its answer, which may be older. More
 /// than this many, and the query is made once more instead.
 const REPLAY_MAX: usize = 1024;
@@ -91,7 +94,7 @@ enum Watch {
 enum Step {
     Opened(Result<Watcher, Error>),
     Event(Option<Result<Event, Error>>),
-    Answer(Result<Vec<Service>, Error>),
+    Answer(Result<bool, Error>),
     Loaded(Option<Vec<Service>>),
     Saved,
     Poked,
@@ -110,7 +113,8 @@ struct Driver {
     poked: mpsc::Receiver<()>,
     watch: Watch,
     watch_backoff: Backoff,
-    query: Option<Boxed<Result<Vec<Service>, Error>>>,
+    /// Gives whether the answer, which it has taken over, changed anything.
+    query: Option<Boxed<Result<bool, Error>>>,
     query_started: Instant,
     query_backoff: Backoff,
     /// Events since the query started.
@@ -199,8 +203,11 @@ impl Driver {
         if self.query.is_none() {
             until(self.next_query);
         }
-        self.publish_at.map(&mut until);
-        self.prune_at.map(&mut until);
+        let applying = self.shared.applying.load(Ordering::Acquire);
+        if !applying {
+            self.publish_at.map(&mut until);
+            self.prune_at.map(&mut until);
+        }
         if let Disk::Idle = self.disk {
             self.load_at.map(&mut until);
             self.save_at.map(&mut until);
@@ -318,6 +325,13 @@ impl Driver {
             }
         }
         let shared = &self.shared;
+        if shared.applying.load(Ordering::Acquire) {
+            // It comes after the answer; one of a task that has ended is not ours.
+            if self.query.is_none() {
+                self.query_soon(now);
+            }
+            return;
+        }
         let changed = lock(&shared.model).event(event, now, &|node| fate(shared, node));
         if changed {
             self.publish_soon(now);
@@ -326,7 +340,7 @@ impl Driver {
         }
     }
 
-    fn answer(&mut self, answer: Result<Vec<Service>, Error>, now: Instant) {
+    fn answer(&mut self, answer: Result<bool, Error>, now: Instant) {
         self.query = None;
         // Before the counts change: who has seen it set has yet to see them change.
         self.shared.querying.store(false, Ordering::SeqCst);
@@ -334,8 +348,7 @@ impl Driver {
         let again = std::mem::take(&mut self.query_again);
         let old = self.shared.view.load_full();
         match answer {
-            Ok(mut services) => {
-                services.retain(|service| service.name == *self.shared.name);
+            Ok(mut changed) => {
                 self.query_backoff.reset();
                 self.not_before = now;
                 let interval = match self.watch {
@@ -345,7 +358,6 @@ impl Driver {
                 self.next_query = again.map_or(now + jittered(interval), |again| again.max(now));
                 let nodes = {
                     let mut model = lock(&self.shared.model);
-                    let mut changed = model.answer(services, now, &|node| fate(&self.shared, node));
                     for event in replay {
                         changed |= model.event(event, now, &|node| fate(&self.shared, node));
                     }
@@ -415,10 +427,12 @@ impl Driver {
         {
             self.watch = Watch::Opening(open(&self.shared));
         }
-        if self.publish_at.is_some_and(|at| at <= now) {
+        // While the model is at work elsewhere, these wait for the answer.
+        let applying = self.shared.applying.load(Ordering::Acquire);
+        if !applying && self.publish_at.is_some_and(|at| at <= now) {
             self.publish_model(now);
         }
-        if self.prune_at.is_some_and(|at| at <= now) {
+        if !applying && self.prune_at.is_some_and(|at| at <= now) {
             let pruned = lock(&self.shared.model).prune(now, &|node| fate(&self.shared, node));
             if pruned {
                 self.publish_soon(now);
@@ -435,7 +449,7 @@ impl Driver {
             self.query = Some(Box::pin(async move {
                 let registry = &shared.registry;
                 match timeout(REQUEST_TIMEOUT, registry.get(&shared.name)).await {
-                    Ok(answer) => answer,
+                    Ok(answer) => take_over(&shared, answer?).await,
                     Err(_) => Err(late("a query")),
                 }
             }));
@@ -576,6 +590,36 @@ fn listener(shared: &Shared) -> Option<Arc<dyn super::Listener>> {
 
 fn fate(shared: &Shared, node: &Node) -> Fate {
     listener(shared).map_or(Fate::Unknown, |listener| listener.fate(node))
+}
+
+/// Takes over the answer to a query; says whether it changed anything. A long one is taken over in a thread of its
+/// own, so that the calls of this one do not wait for it.
+async fn take_over(shared: &Arc<Shared>, mut services: Vec<Service>) -> Result<bool, Error> {
+    services.retain(|service| service.name == *shared.name);
+    let now = Instant::now();
+    let nodes = services.iter().map(|service| service.nodes.len());
+    if nodes.sum::<usize>() < MANY {
+        let mut model = lock(&shared.model);
+        return Ok(model.answer(services, now, &|node| fate(shared, node)));
+    }
+    shared.applying.store(true, Ordering::Release);
+    let applying = Applying(Arc::clone(shared));
+    let taking = spawn_blocking(move || {
+        let shared = &*applying.0;
+        lock(&shared.model).answer(services, now, &|node| fate(shared, node))
+    });
+    taking.await.map_err(|error| {
+        Error::registry("the answer of a registry could not be taken over").with_source(error)
+    })
+}
+
+/// Says that the model is at work in another thread, until dropped.
+struct Applying(Arc<Shared>);
+
+impl Drop for Applying {
+    fn drop(&mut self) {
+        self.0.applying.store(false, Ordering::Release);
+    }
 }
 
 fn open(shared: &Arc<Shared>) -> Boxed<Result<Watcher, Error>> {

@@ -556,6 +556,42 @@ async fn who_asks_of_a_task_that_ends_is_answered_by_another_one() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+#[allow(
+    clippy::await_holding_lock,
+    reason = "it is what the task must not wait for"
+)]
+async fn a_long_answer_is_taken_over_beside_the_calls() {
+    let names: Vec<String> = (0..5_000).map(|n| format!("node-{n:04}")).collect();
+    let nodes: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (script, entry, _health) = found(&nodes).await;
+    // An event that comes meanwhile is not lost, and does not wait for the model.
+    for round in 0..5 {
+        let id = format!("new-{round}");
+        script.delay(Duration::from_millis(50));
+        let querying = query(&entry);
+        let telling = async {
+            sleep(Duration::from_millis(150)).await;
+            script.tell(Action::Create, service(&[&id]));
+        };
+        tokio::join!(querying, telling);
+        sleep(Duration::from_millis(200)).await;
+        assert!(ids(&entry).contains(&id), "{id}");
+    }
+    // The model is held: whoever waited for it here would do so for ever.
+    let held = lock(&entry.shared.model);
+    entry.shared.applying.store(true, Ordering::SeqCst);
+    script.tell(Action::Create, service(&["other"]));
+    settle().await;
+    drop(held);
+    entry.shared.applying.store(false, Ordering::SeqCst);
+    script.set(&nodes[..4_000]);
+    // The first may be one that was under way.
+    query(&entry).await;
+    query(&entry).await;
+    assert_eq!(entry.view().nodes.len(), 4_000);
+}
+
 /// A watch that always has another event, of which the cache sees no end.
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_events_hides_neither_the_answer_nor_the_clock() {

@@ -320,8 +320,10 @@ mod secured {
                     let Ok(mut secured) = accepted else {
                         panic!("the handshake failed");
                     };
-                    let mut request = [0; 1024];
-                    assert_ne!(secured.io.read(&mut request).await.unwrap(), 0);
+                    let mut request = bytes::BytesMut::with_capacity(1024);
+                    while !request.ends_with(b"\r\n\r\n") {
+                        assert_ne!(secured.io.read_buf(&mut request).await.unwrap(), 0);
+                    }
                     let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"a\":1}";
                     secured.io.write_all(answer).await.unwrap();
                     secured.io.flush().await.unwrap();
