@@ -388,9 +388,13 @@ impl Driver {
                 self.next_query = self.not_before;
                 let text: Arc<str> = format!("{error:?}").into();
                 if old.stale.is_none() {
-                    tracing::warn!(service = %self.shared.name, registry = self.shared.registry.name(),
-                        error = %text, nodes = old.nodes.len(),
-                        "The registry fails, what is known of the service stays in use");
+                    let (shared, why) = (Arc::clone(&self.shared), Arc::clone(&text));
+                    let nodes = old.nodes.len();
+                    // A runtime that is ending runs no new task: that its registry fails then is no news.
+                    tokio::spawn(async move {
+                        tracing::warn!(service = %shared.name, registry = shared.registry.name(), error = %why, nodes,
+                            "The registry fails, what is known of the service stays in use");
+                    });
                 }
                 let stale = Stale {
                     since: old.stale.as_ref().map_or(now, |stale| stale.since),
