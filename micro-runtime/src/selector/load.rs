@@ -206,6 +206,7 @@ impl Load {
     }
 
     /// What a call more would cost: the higher, the less it should go there.
+    #[inline]
     pub(super) fn cost(&self, now: u64) -> f32 {
         let at = stamp(now);
         let calls = self.calls.load(Ordering::Relaxed);
@@ -233,8 +234,12 @@ impl Load {
         } else {
             base
         };
-        let dearer = 1.0 + FAULTS_COST * (faults - FAULTS_FREE).max(0.0);
-        base.max(1.0) * in_flight * dearer
+        let cost = base.max(1.0) * in_flight;
+        if faults > FAULTS_FREE {
+            cost * (1.0 + FAULTS_COST * (faults - FAULTS_FREE))
+        } else {
+            cost
+        }
     }
 
     fn no_fault(&self, at: u32) {

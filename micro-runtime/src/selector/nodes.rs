@@ -199,6 +199,7 @@ impl<'a> Candidate<'a> {
     /// that would then be under way. A node that nothing is known of costs next to nothing until a call waits for
     /// it, and then more than any other; one whose calls fail costs more.
     #[must_use]
+    #[inline]
     pub fn cost(&self) -> f32 {
         self.member.state.load.cost(self.now)
     }
