@@ -226,8 +226,10 @@ async fn look_up(
         }
     };
     let (name, registry) = (target.name(), target.registry_name());
-    let what = format_args!("service {name:?} was looked up in the registry {registry}");
-    Err(limit.status(over, what))
+    Err(limit.status(
+        over,
+        format_args!("service {name:?} was looked up in the registry {registry}"),
+    ))
 }
 
 /// `Hello.Ping` is `/Hello/Ping`; of a longer name the last part is the method.
