@@ -242,7 +242,12 @@ pub(crate) async fn go_micro(report: &mut Report, program: &Program, name: &str)
     let arguments = ["--name", name, "--retries", "0"];
     run(report, program, "", &arguments, GO_MICRO).await;
     let json: &[&str] = &[&arguments[..], &["--content-type", "application/json"]].concat();
-    run(report, program, " json", json, GO_MICRO).await;
+    // v2 encodes JSON into a pooled buffer and gives that back before its bytes are sent (client/grpc/codec.go): of
+    // calls made at once some ask what another one does. v5 does not.
+    let sound =
+        |(name, _): &&(&str, Check)| program.name != "gomicro2" || !name.starts_with("parallel");
+    let one_by_one: Vec<(&str, Check)> = GO_MICRO.iter().filter(sound).copied().collect();
+    run(report, program, " json", json, &one_by_one).await;
     if program.name == "gomicro5" {
         run(report, program, "", &arguments, GO_MICRO_5).await;
     }

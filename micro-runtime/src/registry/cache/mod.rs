@@ -10,6 +10,7 @@
 //! goes to sleep when nobody has used the service for half an hour, and ends when the last handle is dropped.
 
 mod model;
+mod request;
 mod snapshot;
 mod task;
 

@@ -11,14 +11,11 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::{Fate, Shared, Stale, View, lock, snapshot};
+use super::request::{Boxed, REQUEST_TIMEOUT, fate, late, listener, open, take_over};
+use super::{Shared, Stale, View, lock, snapshot};
 use crate::backoff::{Backoff, jittered};
 use crate::error::{Error, ErrorKind};
-use crate::registry::{Event, Node, Service, Watcher};
-
-/// The longest that a registry may take over one request. A registry with rules of its own (mDNS gives up
-/// after 1.5 s) is done long before.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+use crate::registry::{Event, Service, Watcher};
 
 /// Between queries while a watch stands: the life of an entry in go-micro's cache (registry/cache, 1 min).
 const REFRESH_WATCHED: Duration = Duration::from_secs(60);
@@ -49,9 +46,6 @@ const PRUNE: Duration = Duration::from_secs(5);
 /// How long a service may go without a call before its task goes to sleep (gRPC's channel idle time-out).
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
-/// The nodes from which on an answer is long. It takes a microsecond for each of them.
-const MANY: usize = 1000;
-
 /// Events that come while a query is under way are applied again after its answer, which may be older. More
 /// than this many, and the query is made once more instead.
 const REPLAY_MAX: usize = 1024;
@@ -75,8 +69,6 @@ pub(super) async fn run(running: Running, poked: mpsc::Receiver<()>) {
         driver.take(step);
     }
 }
-
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 enum Watch {
     /// It is being opened.
@@ -580,61 +572,4 @@ impl Driver {
             .progress
             .send_modify(|progress| progress.version += 1);
     }
-}
-
-fn listener(shared: &Shared) -> Option<Arc<dyn super::Listener>> {
-    lock(&shared.listener)
-        .as_ref()
-        .and_then(std::sync::Weak::upgrade)
-}
-
-fn fate(shared: &Shared, node: &Node) -> Fate {
-    listener(shared).map_or(Fate::Unknown, |listener| listener.fate(node))
-}
-
-/// Takes over the answer to a query; says whether it changed anything. A long one is taken over in a thread of its
-/// own, so that the calls of this one do not wait for it.
-async fn take_over(shared: &Arc<Shared>, mut services: Vec<Service>) -> Result<bool, Error> {
-    services.retain(|service| service.name == *shared.name);
-    let now = Instant::now();
-    let nodes = services.iter().map(|service| service.nodes.len());
-    if nodes.sum::<usize>() < MANY {
-        let mut model = lock(&shared.model);
-        return Ok(model.answer(services, now, &|node| fate(shared, node)));
-    }
-    shared.applying.store(true, Ordering::Release);
-    let applying = Applying(Arc::clone(shared));
-    let taking = spawn_blocking(move || {
-        let shared = &*applying.0;
-        lock(&shared.model).answer(services, now, &|node| fate(shared, node))
-    });
-    taking.await.map_err(|error| {
-        Error::registry("the answer of a registry could not be taken over").with_source(error)
-    })
-}
-
-/// Says that the model is at work in another thread, until dropped.
-struct Applying(Arc<Shared>);
-
-impl Drop for Applying {
-    fn drop(&mut self) {
-        self.0.applying.store(false, Ordering::Release);
-    }
-}
-
-fn open(shared: &Arc<Shared>) -> Boxed<Result<Watcher, Error>> {
-    let shared = Arc::clone(shared);
-    Box::pin(async move {
-        match timeout(REQUEST_TIMEOUT, shared.registry.watch(Some(&shared.name))).await {
-            Ok(opened) => opened,
-            Err(_) => Err(late("opening a watch")),
-        }
-    })
-}
-
-fn late(what: &str) -> Error {
-    Error::registry(format_args!(
-        "{what} took longer than {} s",
-        REQUEST_TIMEOUT.as_secs()
-    ))
 }
