@@ -15,7 +15,7 @@ use crate::registry::{DynRegistry, Service};
 /// The pause after an attempt that failed: it grows as gRPC's connection back-off does (× 1.6), but no further
 /// than what brings a node back within 3 s of its registry's return.
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(2);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
 
 /// How often a registry that fails is complained of.
 const COMPLAINT: Duration = Duration::from_secs(30);

@@ -18,7 +18,7 @@ use crate::registry::{Node, Service};
 
 /// After an agent failed. No longer than lets a node be back within 3 s of the agent.
 const ERROR_FIRST: Duration = Duration::from_millis(100);
-const ERROR_MOST: Duration = Duration::from_millis(1500);
+const ERROR_MOST: Duration = Duration::from_millis(750);
 
 /// The least time between two looks at what the agent has.
 const GAP: Duration = Duration::from_secs(1);

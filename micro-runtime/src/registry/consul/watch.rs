@@ -31,9 +31,9 @@ const NO_NEWS_MOST: Duration = Duration::from_secs(15);
 /// An answer this late has waited.
 const WAITED: Duration = Duration::from_secs(1);
 
-/// After errors.
+/// After errors. A node that came back with its agent is seen within 3 s of that, and both wait.
 const ERROR_FIRST: Duration = Duration::from_millis(100);
-const ERROR_MOST: Duration = Duration::from_secs(2);
+const ERROR_MOST: Duration = Duration::from_secs(1);
 
 /// The most services that a watch of all follows.
 const SERVICES_MAX: usize = 1024;
