@@ -66,7 +66,7 @@ impl Choice {
     /// The same among the nodes of the zone, if there is one. Where versions share the calls, each of them goes by
     /// zones itself.
     pub(super) fn within_zone(&self) -> Option<Choice> {
-        if !self.split.is_empty() {
+        if self.is_split() {
             return None;
         }
         let zone = Filter::label(ZONE, self.zone.as_deref()?);
@@ -79,11 +79,16 @@ impl Choice {
         let mut filters = self.filters.iter();
         let mut split = self.split.iter().filter(|(_, weight)| *weight > 0);
         filters.all(|filter| filter.keeps(&member.service, &member.node))
-            && (self.split.is_empty()
-                || split.any(|(version, _)| **version == *member.service.version))
+            && (!self.is_split() || split.any(|(version, _)| **version == *member.service.version))
     }
 
-    /// The places of the nodes of the subset, ascending; `None` if that is all of them.
+    /// Whether versions share the calls, each of which picks among its own nodes.
+    pub(super) fn is_split(&self) -> bool {
+        !self.split.is_empty()
+    }
+
+    /// The places of the nodes of the subset, ascending; `None` if that is all of them. Where versions share the
+    /// calls each of them has a subset, and all nodes are probed and stand in, whichever of those they are in.
     ///
     /// Each client wants the nodes in an order of its own, by its seed, and takes the first (rendezvous hashing, as
     /// gRPC's A68): one node that comes or goes changes one place at most, and over many clients each node is in as
@@ -93,7 +98,8 @@ impl Choice {
         hashes: impl ExactSizeIterator<Item = u64>,
         seed: u64,
     ) -> Option<Vec<u32>> {
-        let size = self.subset.filter(|size| *size < hashes.len())?;
+        let subset = self.subset.filter(|_| !self.is_split());
+        let size = subset.filter(|size| *size < hashes.len())?;
         let mut wanted: Vec<(u64, u32)> = hashes
             .zip(0..)
             .map(|(node, place)| (hash::score(seed, node), place))

@@ -225,7 +225,8 @@ impl<C: Connections> Core<C> {
             let snapshot = Snapshot::new(&state.current, balancer.choice(), self.seed);
             // The first nodes are dialled by the calls that wait for them, and told what becomes of it.
             let nodes = snapshot.members().len();
-            if nodes <= AHEAD && balancer.is_used() && balancer.has_nodes() {
+            let is_called = balancer.is_used() && !balancer.choice().is_split();
+            if nodes <= AHEAD && is_called && balancer.has_nodes() {
                 snapshot.slots().iter().for_each(C::ahead);
             }
             retired.push(balancer.replace(snapshot));

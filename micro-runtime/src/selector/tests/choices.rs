@@ -169,8 +169,8 @@ async fn no_node_gets_more_than_its_bound() {
     assert_eq!(shares(&balancer, 400).len(), 4);
 }
 
-/// A selector over nodes of version 1 in zones a and b, and of version 2, and how it splits calls among versions.
-async fn split(versions: &[(&str, u32)], zone: Option<&str>) -> (Memory, Arc<Balancer<()>>) {
+/// A selector over nodes of three versions, in the zones a and b.
+async fn versioned() -> (Memory, Selector<()>) {
     let registry = Memory::new();
     let one = ["old0", "old1", "old2", "old3"];
     for (version, ids) in [("1", &one[..]), ("2", &["new0", "new1"]), ("3", &["next"])] {
@@ -183,6 +183,12 @@ async fn split(versions: &[(&str, u32)], zone: Option<&str>) -> (Memory, Arc<Bal
     }
     let selector = Selector::new(Arc::new(registry.clone()), by_name("random"), || ());
     selector.service("greeter").ready(soon()).await.unwrap();
+    (registry, selector)
+}
+
+/// The same, and how it splits calls among versions.
+async fn split(versions: &[(&str, u32)], zone: Option<&str>) -> (Memory, Arc<Balancer<()>>) {
+    let (registry, selector) = versioned().await;
     let versions: Vec<(Box<str>, u32)> = versions.iter().map(|(v, w)| ((*v).into(), *w)).collect();
     let choice = Choice::default().split(&versions).zone(zone);
     (registry, selector.chosen("greeter", choice))
@@ -231,6 +237,27 @@ async fn a_version_of_which_no_node_was_well_gets_its_share_back() {
         shares(&balancer, 100);
         let found = share(&balancer, "old");
         assert!(found.abs_diff(1_000) < 100, "{found}");
+    }
+}
+
+/// Each version has a subset of its own, of which the others know nothing.
+#[tokio::test(start_paused = true)]
+async fn a_subset_of_a_version_gets_its_share_back() {
+    for seed in 0..10 {
+        fastrand::seed(seed);
+        let (_registry, selector) = versioned().await;
+        let versions = [("1".into(), 1), ("2".into(), 1)];
+        let choice = Choice::default().split(&versions).subset(Some(1));
+        let balancer = selector.chosen("greeter", choice);
+        let seen = shares(&balancer, 100);
+        assert_eq!(seen.len(), 2, "{seen:?}");
+        let new = seen.keys().find(|id| id.starts_with("new")).unwrap();
+        fail(&balancer, &[new]);
+        assert_eq!(share(&balancer, "old"), 2_000);
+        tokio::time::advance(Duration::from_secs(3)).await;
+        shares(&balancer, 100);
+        let found = share(&balancer, "new");
+        assert!(found.abs_diff(1_000) < 150, "{found}");
     }
 }
 
