@@ -14,8 +14,6 @@
 
 mod client;
 mod connect;
-#[cfg(test)]
-mod hostile;
 mod pool;
 #[cfg(feature = "consul")]
 mod servers;

@@ -8,8 +8,6 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 
-use super::client::Failure;
-use super::tests::origin;
 use super::*;
 use crate::exchange::{BoxFuture, Io};
 
@@ -299,9 +297,9 @@ mod secured {
     use super::*;
     use crate::transport::{ClientTls, ServerTls};
 
-    const CERTIFICATE: &str = include_str!("../../../tests/engine/tls/server.pem");
-    const KEY: &str = include_str!("../../../tests/engine/tls/server.key");
-    const CA: &str = include_str!("../../../tests/engine/tls/ca.pem");
+    const CERTIFICATE: &str = include_str!("../../../../tests/engine/tls/server.pem");
+    const KEY: &str = include_str!("../../../../tests/engine/tls/server.key");
+    const CA: &str = include_str!("../../../../tests/engine/tls/ca.pem");
 
     /// Answers over TLS with a body that ends with the connection, and ends that with a goodbye or without.
     struct Closing {

@@ -1,5 +1,7 @@
 //! The client against a server over a pipe.
 
+mod hostile;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
