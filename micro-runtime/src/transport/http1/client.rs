@@ -53,7 +53,7 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Get,
-    #[cfg(feature = "consul")]
+    #[cfg(any(test, feature = "consul"))]
     Put,
     #[cfg(feature = "kubernetes")]
     Patch,
@@ -288,7 +288,7 @@ impl Client {
         let mut written = http::Request::new(Full::new(request.body.clone()));
         *written.method_mut() = match request.method {
             Method::Get => http::Method::GET,
-            #[cfg(feature = "consul")]
+            #[cfg(any(test, feature = "consul"))]
             Method::Put => http::Method::PUT,
             #[cfg(feature = "kubernetes")]
             Method::Patch => http::Method::PATCH,
@@ -326,7 +326,7 @@ impl Request {
         }
     }
 
-    #[cfg(feature = "consul")]
+    #[cfg(any(test, feature = "consul"))]
     pub(crate) fn put(target: String, body: Bytes) -> Request {
         Request {
             method: Method::Put,
