@@ -1,4 +1,4 @@
-//! [`Context`]: what a handler knows of its call, and what the calls that it makes inherit.
+//! [`Context`]: what a handler knows of its call or event, and what the calls that it makes inherit.
 
 use std::fmt;
 use std::future::Future;
@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::Notify;
 
+use crate::broker::Event;
+use crate::broker::message::{CONTENT_TYPE, MICRO_DEAD};
 use crate::deadline::Deadline;
 use crate::exchange::{ConnInfo, Head, PeerAddr, PeerIdentity};
 use crate::lock::lock;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, can_be_sent};
 use crate::protocol::grpc;
 
 tokio::task_local! {
@@ -18,7 +20,7 @@ tokio::task_local! {
     static CURRENT: Context;
 }
 
-/// A call as its handler sees it. Cloning it is cheap; a clone in a task of its own outlives the handler.
+/// A call, or an event, as its handler sees it. Cloning it is cheap; a clone in a task of its own outlives the handler.
 ///
 /// # Cancellation
 /// When the caller gives the call up, or its deadline passes, the handler's future is dropped at its next
@@ -30,7 +32,7 @@ tokio::task_local! {
 /// cancellation and its metadata, but for the headers of one hop (`content-…`, `grpc-…`, `user-agent`,
 /// `timeout` and their like) and for credentials (`authorization`, `cookie`), which go on only when the call
 /// says so. It is taken when the call is created, so that `tokio::spawn(stock.left(order))` inherits. A task
-/// that makes calls itself is wrapped in [`Context::scope`].
+/// that makes calls itself is wrapped in [`Context::scope`]. Events that are published meanwhile inherit the same.
 ///
 /// `Context::default()` is the context of no call, for tests of a handler alone: no metadata, no deadline.
 #[derive(Clone, Default)]
@@ -39,6 +41,7 @@ pub struct Context(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     head: Option<Head>,
+    event: Option<Event>,
     metadata: OnceLock<Metadata>,
     deadline: Option<Deadline>,
     conn: Option<Arc<ConnInfo>>,
@@ -69,6 +72,23 @@ impl Context {
         }))
     }
 
+    /// The context of a handler of this event.
+    pub(crate) fn of_event(event: Event, deadline: Option<Deadline>) -> Context {
+        Context(Arc::new(Inner {
+            event: Some(event),
+            deadline,
+            ..Inner::default()
+        }))
+    }
+
+    /// A context without metadata.
+    pub(crate) fn with_deadline(deadline: Option<Deadline>) -> Context {
+        Context(Arc::new(Inner {
+            deadline,
+            ..Inner::default()
+        }))
+    }
+
     /// A context with this metadata and no deadline, for tests of a handler alone.
     #[must_use]
     pub fn with_metadata(metadata: Metadata) -> Context {
@@ -78,15 +98,20 @@ impl Context {
         }))
     }
 
-    /// The metadata that came with the request.
+    /// The metadata that came with the request, or the headers of the event, but for its content type.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
-        self.0.metadata.get_or_init(|| {
-            self.0
-                .head
-                .as_ref()
-                .map_or_else(Metadata::new, grpc::read_request)
-        })
+        self.0
+            .metadata
+            .get_or_init(|| match (&self.0.head, &self.0.event) {
+                (Some(head), _) => grpc::read_request(head),
+                (None, Some(event)) => {
+                    let mut metadata = event.headers().clone();
+                    metadata.remove(CONTENT_TYPE);
+                    metadata
+                }
+                (None, None) => Metadata::new(),
+            })
     }
 
     /// When the call is over, whatever happens; `None` if its caller set no deadline.
@@ -186,8 +211,10 @@ impl Context {
     /// credentials those alone that are named in `forward`.
     pub(crate) fn inherited_metadata(&self, forward: &[Box<str>]) -> Metadata {
         let mut metadata = Metadata::new();
+        // Those of a request have come through a protocol that has the same rules.
+        let any = self.0.event.is_some();
         for (name, value) in self.metadata().iter() {
-            if is_inherited(name, forward) {
+            if is_inherited(name, forward) && (!any || can_be_sent(name, value)) {
                 metadata.append_bin(name, value.clone());
             }
         }
@@ -196,10 +223,11 @@ impl Context {
 
     /// Whether there is metadata at all; cheaper than building it.
     pub(crate) fn has_metadata(&self) -> bool {
-        match (&self.0.head, self.0.metadata.get()) {
-            (_, Some(metadata)) => !metadata.is_empty(),
-            (Some(head), None) => head.rest().len() > 0,
-            (None, None) => false,
+        match (&self.0.head, &self.0.event, self.0.metadata.get()) {
+            (_, _, Some(metadata)) => !metadata.is_empty(),
+            (Some(head), _, None) => head.rest().len() > 0,
+            (None, Some(event), None) => !event.headers().is_empty(),
+            (None, None, None) => false,
         }
     }
 }
@@ -220,6 +248,7 @@ fn is_inherited(name: &str, forward: &[Box<str>]) -> bool {
                 && !name.starts_with("grpc-")
                 && !name.starts_with("content-")
                 && !name.starts_with("connect-")
+                && !name.starts_with(MICRO_DEAD)
         }
     }
 }
@@ -261,6 +290,28 @@ mod tests {
             })
             .await;
         assert!(Context::current().is_none());
+    }
+
+    /// go-micro's headers may have any character. Calls refuse what cannot be sent: all calls of the event's handler
+    /// would fail.
+    #[test]
+    fn headers_of_an_event_that_no_call_can_have_stay() {
+        let headers = Metadata::from_iter([
+            ("x-user", "7"),
+            ("x-name", "sch\u{f6}n"),
+            ("x-line", "a\nb"),
+            ("not a name", "1"),
+            ("sch\u{f6}n", "1"),
+        ]);
+        let event = Event::new("t", headers, "", 1, None);
+        let context = Context::of_event(event, None);
+        assert_eq!(context.metadata().len(), 5);
+        let inherited = context.inherited_metadata(&[]);
+        assert_eq!(
+            inherited.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+            ["x-user"]
+        );
+        inherited.check().unwrap();
     }
 
     #[test]

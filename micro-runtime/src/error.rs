@@ -73,6 +73,10 @@ impl Error {
         Error::new(ErrorKind::Registry, message)
     }
 
+    pub(crate) fn broker(message: impl fmt::Display) -> Error {
+        Error::new(ErrorKind::Broker, message)
+    }
+
     pub(crate) fn transport(message: impl fmt::Display) -> Error {
         Error::new(ErrorKind::Transport, message)
     }

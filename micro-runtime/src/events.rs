@@ -4,7 +4,9 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
+
+use crate::broker::{Settle, Topic};
 
 /// The target of the events, for filters.
 pub(crate) const TARGET: &str = "micro_runtime";
@@ -61,4 +63,152 @@ pub(crate) fn cut(calls: usize, why: impl Display) {
 /// A variable is set that does nothing here.
 pub(crate) fn no_effect(variable: &str, why: &str) {
     warn!(target: TARGET, "{variable} is set and has no effect: {why}");
+}
+
+/// A subscription is open.
+pub(crate) fn subscribed(broker: &str, topic: &Topic) {
+    let (name, level) = (topic.name(), topic.level());
+    match topic.queue_name() {
+        Some(queue) => {
+            info!(target: TARGET, "Broker [{broker}] Subscribing to topic: {name}, queue: {queue}, {level}");
+        }
+        None => info!(target: TARGET, "Broker [{broker}] Subscribing to topic: {name}, {level}"),
+    }
+}
+
+/// A subscription is closed.
+pub(crate) fn unsubscribed(broker: &str, topic: &str) {
+    info!(target: TARGET, "Broker [{broker}] Unsubscribing from topic: {topic}");
+}
+
+/// The broker refuses a subscription for good.
+pub(crate) fn not_subscribed(broker: &str, topic: &str, error: impl Display) {
+    warn!(target: TARGET, "Broker [{broker}] could not subscribe to topic {topic}: {error}");
+}
+
+/// A subscription that is not open when it was waited for long enough; it goes on in the background.
+pub(crate) fn not_yet_subscribed(broker: &str, topic: &str, waited: Duration) {
+    warn!(
+        target: TARGET,
+        "Broker [{broker}] has not opened the subscription of topic {topic} within {waited:?}; the service starts \
+         without it, and it goes on in the background"
+    );
+}
+
+/// A subscription is lost.
+pub(crate) fn subscription_lost(
+    broker: &str,
+    topic: &str,
+    error: impl Display,
+    again_in: Duration,
+) {
+    warn!(
+        target: TARGET,
+        "Broker [{broker}] lost the subscription of topic {topic}: {error}; subscribing again in {} ms",
+        again_in.as_millis()
+    );
+}
+
+/// An event was not handled, and comes again.
+pub(crate) fn handler_failed(
+    broker: &str,
+    topic: &Topic,
+    attempt: u32,
+    why: impl Display,
+    again_in: Duration,
+    held_back: u64,
+) {
+    warn!(
+        target: TARGET,
+        "Broker [{broker}] Topic [{}] attempt {attempt} of {} failed, again in {} ms: {why}{}",
+        topic.name(),
+        topic.attempts(),
+        again_in.as_millis(),
+        more(held_back)
+    );
+}
+
+/// An event is lost: there is nowhere it could go.
+pub(crate) fn event_dropped(
+    broker: &str,
+    topic: &Topic,
+    attempts: u32,
+    why: impl Display,
+    held_back: u64,
+) {
+    warn!(
+        target: TARGET,
+        "Broker [{broker}] Topic [{}] dropped an event after attempt {attempts}: {why}{}",
+        topic.name(),
+        more(held_back)
+    );
+}
+
+/// An event went to the dead letter topic.
+pub(crate) fn dead_lettered(
+    broker: &str,
+    topic: &Topic,
+    dead_letter: &str,
+    attempts: u32,
+    why: impl Display,
+    held_back: u64,
+) {
+    warn!(
+        target: TARGET,
+        "Broker [{broker}] Topic [{}] moved an event to {dead_letter} after attempt {attempts}: {why}{}",
+        topic.name(),
+        more(held_back)
+    );
+}
+
+/// The dead letter could not be published, so the event comes again.
+pub(crate) fn not_dead_lettered(
+    broker: &str,
+    topic: &Topic,
+    dead_letter: &str,
+    error: impl Display,
+    again_in: Duration,
+    held_back: u64,
+) {
+    warn!(
+        target: TARGET,
+        "Broker [{broker}] Topic [{}] could not move an event to {dead_letter}, again in {} ms: {error}{}",
+        topic.name(),
+        again_in.as_millis(),
+        more(held_back)
+    );
+}
+
+/// The broker could not be told what became of an event.
+pub(crate) fn not_settled(
+    broker: &str,
+    topic: &Topic,
+    how: Settle,
+    error: impl Display,
+    held_back: u64,
+) {
+    let what = match how {
+        Settle::Ack => "acknowledge an event, which may come again",
+        Settle::Retry(_) | Settle::Return => {
+            "give an event back, which comes again when the broker finds out"
+        }
+    };
+    warn!(
+        target: TARGET,
+        "Broker [{broker}] Topic [{}] could not {what}: {error}{}",
+        topic.name(),
+        more(held_back)
+    );
+}
+
+/// One of those that are held back.
+pub(crate) fn of_topic(topic: &str, what: &dyn std::fmt::Debug) {
+    debug!(target: TARGET, "Topic [{topic}] {what:?}");
+}
+
+fn more(held_back: u64) -> String {
+    match held_back {
+        0 => String::new(),
+        more => format!(" ({more} more since the last such line)"),
+    }
 }

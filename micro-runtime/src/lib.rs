@@ -1,19 +1,23 @@
-//! The runtime of micro: discovery, balancing, RPC server and client.
+//! The runtime of micro: discovery, balancing, RPC server and client, events.
 //!
 //! | feature | default | adds | pulls in |
 //! |---|---|---|---|
 //! | `mdns` | yes | the embedded registry, multicast DNS | `flate2` |
 //! | `flags` | yes | `ServiceBuilder::init`: flags and logs | `tracing-subscriber`, `strsim` |
 //! | `serde` | no | `json::serde`: messages in serde's structs and formats | |
-//! | `consul`, `etcd`, `zookeeper`, `nats`, `dns` | no | the registry of that name | `hyper`; nothing; nothing; `async-nats` (Rust 1.89); `hickory-resolver` |
+//! | `http` | yes | the embedded broker, events from program to program | `hyper` |
+//! | `rabbitmq`, `redis`, `kafka` | no | the broker of that name | `lapin`; `redis`; `rdkafka`, which compiles C |
+//! | `consul`, `etcd`, `zookeeper`, `nats`, `dns` | no | the registry of that name, and with `nats` the broker | `hyper`; nothing; nothing; `async-nats` (Rust 1.89); `hickory-resolver` |
 //! | `kubernetes` | no | the registry of that name, and `tls` | `hyper` |
-//! | `tls` | no | TLS for servers, clients and registries; compiles C (`ring`) | `tokio-rustls`, `rustls-native-certs`, `rustls-webpki` |
+//! | `tls` | no | TLS for servers, clients, registries and brokers; compiles C (`ring`) | `tokio-rustls`, `rustls-native-certs`, `rustls-webpki` |
 //! | `full` | no | everything | |
 
 mod backoff;
+pub mod broker;
 pub mod client;
 pub mod codec;
 mod context;
+mod cost;
 mod deadline;
 mod error;
 mod events;
@@ -23,8 +27,11 @@ pub mod json;
 mod lock;
 mod metadata;
 pub mod method;
+#[cfg(feature = "nats")]
+mod nats;
 mod protocol;
 pub mod registry;
+mod seldom;
 pub mod selector;
 pub mod server;
 pub mod service;

@@ -1,8 +1,17 @@
 //! [`Metadata`]: the headers and trailers of a call, as its user sees them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
+
+/// Names that nearly every event has: they need no copy each.
+const COMMON: [&str; 4] = [
+    "content-type",
+    "micro-topic",
+    "micro-id",
+    "micro-from-service",
+];
 
 /// Names and values that travel beside the messages of a call, in order, repeats kept.
 ///
@@ -21,7 +30,7 @@ use bytes::Bytes;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Metadata {
-    entries: Vec<(Box<str>, Bytes)>,
+    entries: Vec<(Cow<'static, str>, Bytes)>,
 }
 
 // ===== impl Metadata =====
@@ -97,7 +106,14 @@ impl Metadata {
 
     /// Adds a value of a name, given as bytes.
     pub fn append_bin(&mut self, name: impl AsRef<str>, value: impl Into<Bytes>) {
-        let name = name.as_ref().to_ascii_lowercase().into_boxed_str();
+        let name = name.as_ref();
+        let common = COMMON
+            .into_iter()
+            .find(|common| common.eq_ignore_ascii_case(name));
+        let name = match common {
+            Some(common) => Cow::Borrowed(common),
+            None => Cow::Owned(name.to_ascii_lowercase()),
+        };
         self.entries.push((name, value.into()));
     }
 
@@ -118,7 +134,7 @@ impl Metadata {
     pub fn check(&self) -> Result<(), String> {
         for (name, value) in &self.entries {
             check_name(name)?;
-            if !name.ends_with("-bin") && !value.iter().all(|byte| (0x20..0x7f).contains(byte)) {
+            if !is_value(name, value) {
                 return Err(format!(
                     "metadata {name:?} has a value that is not visible ASCII; a name that ends in \"-bin\" takes any bytes"
                 ));
@@ -148,9 +164,23 @@ pub(crate) fn is_reserved(name: &str) -> bool {
         )
 }
 
-fn check_name(name: &str) -> Result<(), String> {
+/// Whether an entry that came from elsewhere is one of a name and a value that can be sent.
+pub(crate) fn can_be_sent(name: &str, value: &[u8]) -> bool {
+    is_name(name) && is_value(name, value)
+}
+
+fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
-    if name.is_empty() || !name.bytes().all(allowed) {
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+/// Whether a value is one that this name may have: visible ASCII and spaces, any bytes for `-bin`.
+pub(crate) fn is_value(name: &str, value: &[u8]) -> bool {
+    name.ends_with("-bin") || value.iter().all(|byte| (0x20..0x7f).contains(byte))
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    if !is_name(name) {
         return Err(format!(
             "metadata name {name:?} has a character that is not a letter, a digit, '-', '_' or '.'"
         ));

@@ -1,4 +1,6 @@
 //! For tests of one's own: a server and a client without a socket, and streams without a call.
+//!
+//! Events are tested with [`broker::Memory`](crate::broker::Memory): see [`broker`](crate::broker#tests).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -1,10 +1,12 @@
-//! How often memory is allocated for a unary call, exactly, so that a call that allocates once more is seen.
+//! How often memory is allocated for a unary call and for an event, exactly, so that one that allocates once more
+//! is seen.
 //!
 //! Client and server run in one thread, over HTTP/2 and in-process; a few calls go ahead, so that what is made
 //! once (connections, tables, buffers) does not count.
 
 use std::sync::Arc;
 
+use micro_runtime::broker::{self, AnyBroker, Delivery, Memory, Publisher, Topic};
 use micro_runtime::codec::Prost;
 use micro_runtime::exchange::{ConnInfo, Connection, Drainer, Io, PeerAddr};
 use micro_runtime::method::{Method, MethodKind};
@@ -12,12 +14,15 @@ use micro_runtime::registry::{Node, Service};
 use micro_runtime::selector::{CallInfo, P2c, Picker, Random, RoundRobin, Strategy, Weighted};
 use micro_runtime::server::{Routes, ServerOptions};
 use micro_runtime::transport::{ClientLimits, ServerLimits, http2, local};
-use micro_runtime::{Client, Server};
+use micro_runtime::{Client, Context, Server};
 
 /// What may be found. Five belong to the messages: the request, its copy on the server, the reply, and what
 /// each of the two is written into. The client adds one more, the timer of the deadline.
 const IN_PROCESS: f64 = 22.5;
 const OVER_HTTP2: f64 = 27.5;
+/// Of an event: its body, its headers, what the handler decodes, its context.
+const AT_MOST_ONCE: f64 = 11.5;
+const AT_LEAST_ONCE: f64 = 16.5;
 
 static SAY: Method<String, String> = Method::new::<Prost>(
     MethodKind::Unary,
@@ -91,6 +96,62 @@ fn over_http2() {
             .unwrap()
     });
     assert!(average <= OVER_HTTP2, "found {average} allocations a call");
+}
+
+/// The allocations of one event: of the publisher, the broker in memory and the handler between them.
+fn of_an_event(delivery: Delivery) -> f64 {
+    const EVENTS: u32 = 200;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let broker = AnyBroker::new(Memory::new());
+    let publisher = Publisher::<String>::new(&broker, "t")
+        .delivery(delivery)
+        .unwrap();
+    let subscription = runtime.block_on(async {
+        let topic = Topic::new("t").queue("q").delivery(delivery);
+        let handler = async |_: Context, text: String| {
+            assert_eq!(text, "World");
+            Ok(())
+        };
+        let subscription = broker::subscribe(&broker, topic, handler).unwrap();
+        subscription.ready().await.unwrap();
+        subscription
+    });
+    let text = "World".to_owned();
+    let events = |before: u64| {
+        runtime.block_on(async {
+            for _ in 0..EVENTS {
+                publisher.publish(&text).await.unwrap();
+            }
+            let all = before + u64::from(EVENTS);
+            subscription.reached(|stats| stats.handled == all).await;
+        });
+    };
+    events(0);
+    let counted = allocation_counter::measure(|| events(u64::from(EVENTS)));
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let total = counted.count_total as f64;
+    total / f64::from(EVENTS)
+}
+
+#[test]
+fn an_event_at_most_once() {
+    let average = of_an_event(Delivery::AtMostOnce);
+    assert!(
+        average <= AT_MOST_ONCE,
+        "found {average} allocations an event"
+    );
+}
+
+#[test]
+fn an_event_at_least_once() {
+    let average = of_an_event(Delivery::AtLeastOnce);
+    assert!(
+        average <= AT_LEAST_ONCE,
+        "found {average} allocations an event"
+    );
 }
 
 #[test]

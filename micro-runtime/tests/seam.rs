@@ -18,10 +18,12 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 }
 
 /// Whether a path begins there: not within a longer name, as `grpc_http::`, nor in a string, as the target of
-/// a log line.
+/// a log line, nor in a module of ours, as `self::http::`.
 fn names(line: &str, engine: &str) -> bool {
     line.match_indices(engine).any(|(at, _)| {
-        !line[..at].ends_with(|before: char| before.is_alphanumeric() || "_\"".contains(before))
+        let before = &line[..at];
+        !before.ends_with("self::")
+            && !before.ends_with(|last: char| last.is_alphanumeric() || "_\"".contains(last))
     })
 }
 
@@ -58,5 +60,6 @@ fn only_whole_names_count() {
     assert!(names("a(::http::Uri)", "http::"));
     assert!(!names("use broker_http::x;", "http::"));
     assert!(!names("registry::http2", "http::"));
+    assert!(!names("pub use self::http::Http;", "http::"));
     assert!(!names("debug!(target: \"h2::codec\")", "h2::"));
 }

@@ -20,8 +20,9 @@ const ATTEMPTS_MAX: u32 = 5;
 ///
 /// Only calls of methods that are safe to repeat are hedged: those with an `idempotency_level`, or with
 /// [`MethodOptions::safe`]. A hedge counts as a further attempt: it comes out of the
-/// [budget](super::ClientOptions::retry_budget), the [throttle](super::ClientOptions::retry_throttle) stops
-/// it, and so does a server that asks for it (`grpc-retry-pushback-ms`). It never goes to a node that the
+/// [budget](super::ClientOptions::retry_budget) and the [throttle](super::ClientOptions::retry_throttle),
+/// which is asked again after the delay when they refuse it; a server may stop it
+/// (`grpc-retry-pushback-ms`). It never goes to a node that the
 /// call is at, or has been to. UNAVAILABLE and a lost connection bring the next hedge at once; any other
 /// status is the call's. A hedged call has no other repeats.
 ///

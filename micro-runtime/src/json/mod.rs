@@ -46,7 +46,6 @@ mod reader;
 mod registry;
 mod scalar;
 #[cfg(feature = "serde")]
-#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 pub mod serde;
 mod source;
 mod well_known;
@@ -60,7 +59,6 @@ pub use self::options::Options;
 pub use self::reader::JsonReader;
 pub use self::registry::TypeRegistry;
 #[cfg(feature = "serde")]
-#[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
 pub use self::serde::Serde;
 pub use self::writer::JsonWriter;
 

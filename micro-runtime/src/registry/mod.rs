@@ -1,7 +1,7 @@
 //! Service discovery: the [`Registry`] trait, and what it speaks of.
 
 pub(crate) mod cache;
-mod common;
+pub(crate) mod common;
 #[cfg(feature = "consul")]
 mod consul;
 #[cfg(feature = "dns")]

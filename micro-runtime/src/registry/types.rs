@@ -11,6 +11,8 @@ use crate::method::Shape;
 pub(crate) mod keys {
     pub(crate) const RPC: &str = "rpc";
     pub(crate) const STREAM: &str = "stream";
+    pub(crate) const SUBSCRIBER: &str = "subscriber";
+    pub(crate) const TOPIC: &str = "topic";
     pub(crate) const DEPRECATED: &str = "deprecated";
     // go-micro's names, of its gateways' endpoints (v2.9.1 api/api.go) and of its tools for agents (v6).
     pub(crate) const DESCRIPTION: &str = "description";
@@ -59,15 +61,15 @@ pub struct Node {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// Something that can be called.
+/// Something that can be called, or a subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Endpoint {
-    /// Its name, such as `Greeter.Hello`.
+    /// Its name, such as `Greeter.Hello`; of a subscription, `Func`.
     pub name: String,
     /// The type of its requests.
     pub request: Option<Value>,
-    /// The type of its replies.
+    /// The type of its replies; a subscription has none.
     pub response: Option<Value>,
     /// Its metadata. A server of micro writes, as far as the proto says it:
     ///
@@ -79,6 +81,7 @@ pub struct Endpoint {
     /// | `description` | the rpc's comment |
     /// | `request_description`, `response_description` | the comments of its messages |
     /// | `http` | all rules of `google.api.http`, as JSON: `[{"method":"POST","path":"/v1/orders","body":"*"}]`, with `response_body` where there is one |
+    /// | `subscriber`, `topic` | `true` and the topic, of a subscription |
     /// | `endpoint`, `handler`, `method`, `path` | the same for go-micro's gateways: the endpoint's name, `rpc`, the HTTP method of the first rule, and a comma list of the paths that go with that method |
     ///
     /// mDNS leaves out the comments, then the types' fields, then all endpoints, where they do not fit.

@@ -12,12 +12,12 @@ use bytes::Bytes;
 use tokio::time::Sleep;
 
 use super::Shared;
-use super::cost::PollCost;
 use super::reply::Reply;
 use super::streams::{self, SharedReply};
 use crate::codec::Encoding;
 use crate::codec::frame::{PREFIX, seal};
 use crate::context::Context;
+use crate::cost::PollCost;
 use crate::deadline::Deadline;
 use crate::exchange::{Broken, Incoming};
 use crate::interceptor::{Invocation, MethodName, Next, Outcome, Side};

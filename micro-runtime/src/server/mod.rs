@@ -9,7 +9,6 @@
 //! (a limit of the transport).
 
 mod call;
-mod cost;
 mod endpoint;
 pub(crate) mod registration;
 mod reply;

@@ -5,8 +5,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::call::{self, Incall};
-use super::cost::PollCost;
 use crate::context::Context;
+use crate::cost::PollCost;
 use crate::exchange::BoxFuture;
 use crate::method::{Method, MethodInfo};
 use crate::status::Result;

@@ -5,10 +5,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::settings::{Origin, join, shown, split};
 use crate::error::Error;
 
+/// What sets an address to advertise, for the words of errors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// In code.
+    pub(crate) code: &'static str,
+    /// In every way there is.
+    pub(crate) ways: &'static str,
+}
+
+/// The setting of a service.
+pub(crate) const SERVICE: Setting = Setting {
+    code: "ServiceBuilder::advertise",
+    ways: "ServiceBuilder::advertise or --server_advertise",
+};
+
 /// The address to register for a server that listens on `bound`: what `advertise` says, filled up from
 /// `bound`; a host that stands for every interface becomes the best of `interfaces`.
 ///
-/// `advertise` is `host:port`, `host` or `:port`, in code or by `--server_advertise`. `[::]` listens for IPv4
+/// `advertise` is `host:port`, `host` or `:port`, as `setting` set it. `[::]` listens for IPv4
 /// too (it is bound dual-stack), `0.0.0.0` only for that.
 ///
 /// # Errors
@@ -17,11 +32,12 @@ pub(crate) fn address(
     advertise: Option<&str>,
     bound: SocketAddr,
     interfaces: &[IpAddr],
+    setting: Setting,
 ) -> Result<String, Error> {
     let (host, port) = match advertise {
         None => ("", None),
         Some(text) => split(text).ok_or_else(|| {
-            Origin::Code("ServiceBuilder::advertise").error(format_args!(
+            Origin::Code(setting.code).error(format_args!(
                 "expected host:port, host or :port (an IPv6 host in brackets), found {}",
                 shown(text)
             ))
@@ -54,7 +70,8 @@ pub(crate) fn address(
         Some((_, ip)) => Ok(join(&ip.to_string(), port)),
         None => Err(Error::transport(format_args!(
             "expected an interface with an address that others can reach, to register the server on {bound}, found none \
-             among {interfaces:?}; set ServiceBuilder::advertise or --server_advertise"
+             among {interfaces:?}; set {}",
+            setting.ways
         ))),
     }
 }
@@ -126,7 +143,8 @@ mod tests {
     }
 
     fn on(advertise: Option<&str>, bound: &str, interfaces: &str) -> Result<String, Error> {
-        address(advertise, bound.parse().unwrap(), &ips(interfaces))
+        let (bound, interfaces) = (bound.parse().unwrap(), ips(interfaces));
+        address(advertise, bound, &interfaces, SERVICE)
     }
 
     #[test]
@@ -248,6 +266,6 @@ mod tests {
     fn this_machine_has_an_interface() {
         let interfaces = interfaces().unwrap();
         assert!(interfaces.iter().any(IpAddr::is_loopback), "{interfaces:?}");
-        assert!(address(None, "0.0.0.0:80".parse().unwrap(), &interfaces).is_ok());
+        assert!(address(None, "0.0.0.0:80".parse().unwrap(), &interfaces, SERVICE).is_ok());
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::Service;
 use super::hooks::{AllHooks, Turn};
 use super::settings::{self, Settings};
+use crate::broker::Broker;
 use crate::client::ClientOptions;
 use crate::error::Error;
 use crate::interceptor::Interceptor;
@@ -114,6 +115,13 @@ impl ServiceBuilder {
         self
     }
 
+    /// What carries its events; default `broker::Http`, from program to program without a server. A build without
+    /// the feature `http` has no default, and a service without a broker has no events.
+    pub fn broker(mut self, broker: impl Broker) -> Self {
+        self.settings.set_broker(broker);
+        self
+    }
+
     /// A directory in which the client keeps what the registry said of the services it calls, so that it can
     /// start while the registry is down; default none. One file per service, replaced as a whole, which may be
     /// shared by processes of one registry. It stands in for a registry that has not answered within 50 ms of the first call,
@@ -195,7 +203,6 @@ impl ServiceBuilder {
     /// text. Its node's metadata then says `secure=true`, for people: callers have to be told by
     /// [`client_tls`](ServiceBuilder::client_tls).
     #[cfg(feature = "tls")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn tls(mut self, tls: crate::transport::ServerTls) -> Self {
         self.settings.tls.server = Some(tls);
         self
@@ -205,7 +212,6 @@ impl ServiceBuilder {
     /// whether they speak TLS, and who wrote to the registry must not decide whether calls are encrypted.
     /// Default: plain text.
     #[cfg(feature = "tls")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn client_tls(mut self, tls: crate::transport::ClientTls) -> Self {
         self.settings.tls.client = Some(tls);
         self
@@ -243,7 +249,8 @@ impl ServiceBuilder {
         self
     }
 
-    /// How long running calls may take to finish when the service stops; default 30 s. Then they are cut.
+    /// How long running calls, and handlers of events, may take to finish when the service stops; default 30 s.
+    /// Then they are cut.
     pub fn stop_grace(mut self, grace: Duration) -> Self {
         self.settings.stop_grace = grace;
         self
@@ -292,7 +299,6 @@ impl ServiceBuilder {
     /// Names flags of the program's own, without dashes, that [`init`](ServiceBuilder::init) leaves alone
     /// even where they look like misspelt ones of ours.
     #[cfg(feature = "flags")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "flags")))]
     pub fn own_flags<I, S>(mut self, flags: I) -> Self
     where
         I: IntoIterator<Item = S>,
@@ -329,7 +335,6 @@ impl ServiceBuilder {
     /// # Errors
     /// A setting that is wrong: which one, what was expected and what was found.
     #[cfg(feature = "flags")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "flags")))]
     pub fn init(self) -> Result<Service, Error> {
         self.init_from(std::env::args_os().skip(1))
     }
@@ -339,7 +344,6 @@ impl ServiceBuilder {
     /// # Errors
     /// A setting that is wrong: which one, what was expected and what was found.
     #[cfg(feature = "flags")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "flags")))]
     pub fn init_from<I, S>(mut self, arguments: I) -> Result<Service, Error>
     where
         I: IntoIterator<Item = S>,

@@ -2,8 +2,9 @@
 //!
 #![doc = include_str!("settings/settings.md")]
 
-mod advertise;
+pub(crate) mod advertise;
 mod builder;
+mod events;
 mod hooks;
 #[cfg(feature = "flags")]
 mod logs;
@@ -17,6 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::broker::{AnyBroker, Broker};
 use crate::client::{Client, Dial};
 use crate::error::Error;
 use crate::exchange::{BoxFuture, Broken, Connection, Why};
@@ -30,11 +32,12 @@ use crate::transport::ClientTls;
 use crate::transport::{self, Address, ClientLimits, ServerLimits};
 
 pub use builder::ServiceBuilder;
+use events::Subscriptions;
 use hooks::AllHooks;
 pub use running::Running;
 use settings::{Proxy, Resolved, Settings, Strategy};
 
-/// A service: a server, a client, and the registry that both use. Cloning it is cheap, and the clones are one
+/// A service: a server, a client, the registry that both use, and a broker for events. Cloning it is cheap, and the clones are one
 /// service; dropping it stops neither its server nor its clients.
 ///
 /// ```no_run
@@ -57,6 +60,8 @@ struct Inner {
     #[cfg(feature = "tls")]
     tls: settings::Tls,
     registry: AnyRegistry,
+    broker: AnyBroker,
+    subscriptions: Subscriptions,
     server: Server,
     client: Client,
     limits: ServerLimits,
@@ -80,12 +85,14 @@ impl Service {
         let Resolved {
             settings,
             registry,
+            broker,
             listen,
             node_id,
             register_interval,
             #[cfg(feature = "tls")]
             tls,
         } = builder.settings.resolve()?;
+        broker.attach(&registry);
         let server = Server::new(&settings.name, builder.server);
 
         let mut options = builder
@@ -127,6 +134,8 @@ impl Service {
             #[cfg(feature = "tls")]
             tls,
             registry,
+            broker,
+            subscriptions: Subscriptions::default(),
             server,
             client,
             limits: builder.limits,

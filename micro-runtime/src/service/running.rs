@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use super::hooks::Turn;
 use super::signals::{Signals, StopSignal};
 use super::{Service, advertise};
+use crate::broker::Broker;
 use crate::error::{Error, ErrorKind};
 use crate::events;
 use crate::exchange::{DrainState, Drainer, PeerAddr};
@@ -20,8 +21,8 @@ use crate::transport::{self, Listener};
 
 /// A service that runs: it listens, and is known to its registry.
 ///
-/// Dropping it without [`stop`](Running::stop) cuts its connections at once, and takes its node out of the
-/// registry in the background.
+/// Dropping it without [`stop`](Running::stop) cuts its connections and its handlers of events at once, and takes
+/// its node out of the registry in the background.
 #[must_use = "dropping it ends the service at once"]
 pub struct Running {
     service: Service,
@@ -29,7 +30,11 @@ pub struct Running {
     drainer: Drainer,
     accepting: JoinHandle<()>,
     registration: Registration,
+    events_end: EventsEnd,
 }
+
+/// Dropped, it ends the subscriptions of a service at once.
+struct EventsEnd(Service);
 
 /// Why a service stops, and how much time that leaves.
 enum Why {
@@ -42,12 +47,13 @@ enum Why {
 // ===== impl Service =====
 
 impl Service {
-    /// Starts it: listens, serves, and makes itself known, in this order, so that nobody finds an address
-    /// that does not answer. A registry that refuses is tried again in the background, and the service
+    /// Starts it: listens, opens its subscriptions, serves, and makes itself known, in this order, so that nobody
+    /// finds an address that does not answer. A broker that is not reached within 5 s is waited for in the
+    /// background. A registry that refuses is tried again in the background, and the service
     /// serves meanwhile.
     ///
     /// # Errors
-    /// A hook failed, or the address cannot be bound. A service starts once.
+    /// A hook failed, the address cannot be bound, or the broker refuses a subscription. A service starts once.
     pub async fn start(&self) -> Result<Running, Error> {
         let inner = &*self.0;
         if inner
@@ -78,6 +84,13 @@ impl Service {
         let advertised = inner.advertised(&local)?;
         events::listening(&local);
 
+        // Before anybody is told of the service: once it is known, it misses nothing.
+        let events_end = EventsEnd(self.clone());
+        if let Err(error) = inner.subscriptions.start(&inner.broker).await {
+            inner.subscriptions.stop(Duration::ZERO).await;
+            return Err(error);
+        }
+
         let (drainer, drain) = Drainer::new();
         let limits = Arc::new(inner.limits.clone());
         let accepting = tokio::spawn(transport::accept(
@@ -102,6 +115,7 @@ impl Service {
             drainer,
             accepting,
             registration,
+            events_end,
         };
         if let Err(error) = inner.hooks.run(Turn::AfterStart).await {
             // The hook's error is the one to tell; what a stop finds on top of it is in the log.
@@ -143,6 +157,7 @@ impl Service {
         let inner = &*self.0;
         let mut metadata = inner.settings.metadata.clone();
         for (key, value) in [
+            ("broker", inner.broker.name()),
             ("protocol", "grpc"),
             ("registry", registry::Registry::name(&inner.registry)),
             ("server", "grpc"),
@@ -155,11 +170,13 @@ impl Service {
         if inner.tls.server.is_some() {
             metadata.insert("secure".to_owned(), "true".to_owned());
         }
+        let mut endpoints = inner.server.endpoints();
+        endpoints.extend(inner.subscriptions.endpoints());
         registry::Service {
             name: self.name().to_owned(),
             version: inner.settings.version.clone(),
             metadata: Default::default(),
-            endpoints: inner.server.endpoints(),
+            endpoints,
             nodes: vec![registry::Node {
                 id: inner.node_id.clone(),
                 address: address.to_owned(),
@@ -184,8 +201,8 @@ impl Running {
         &self.service
     }
 
-    /// Stops it: takes its node out of the registry, says goodbye on its connections, lets running calls
-    /// finish (see [`stop_grace`](super::ServiceBuilder::stop_grace)), and closes.
+    /// Stops it: takes no more events and its node out of the registry, says goodbye on its connections, lets
+    /// running calls and handlers of events finish (see [`stop_grace`](super::ServiceBuilder::stop_grace)), and closes.
     ///
     /// # Errors
     /// A hook failed. It is stopped all the same.
@@ -200,6 +217,7 @@ impl Running {
             drainer,
             accepting,
             registration,
+            events_end,
         } = self;
         let inner = &*service.0;
         events::stopping(service.name(), &why);
@@ -208,22 +226,25 @@ impl Running {
 
         let orderly = async {
             let before = inner.hooks.run_all(Turn::BeforeStop).await;
-            registration.stop().await;
-            let delay = why.drain_delay(inner.settings.drain_delay);
-            if !delay.is_zero() && connections(&drainer) > 0 {
-                tokio::time::sleep(delay).await;
-            }
-            drainer.advance(DrainState::Draining);
             let grace = inner.settings.stop_grace;
-            if tokio::time::timeout(grace, drainer.drained())
-                .await
-                .is_err()
-            {
-                events::cut(
-                    connections(&drainer),
-                    format_args!("still running after {grace:?}"),
-                );
-            }
+            let calls = async {
+                registration.stop().await;
+                let delay = why.drain_delay(inner.settings.drain_delay);
+                if !delay.is_zero() && connections(&drainer) > 0 {
+                    tokio::time::sleep(delay).await;
+                }
+                drainer.advance(DrainState::Draining);
+                if tokio::time::timeout(grace, drainer.drained())
+                    .await
+                    .is_err()
+                {
+                    events::cut(
+                        connections(&drainer),
+                        format_args!("still running after {grace:?}"),
+                    );
+                }
+            };
+            tokio::join!(calls, inner.subscriptions.stop(grace));
             before
         };
         let before = tokio::select! {
@@ -236,14 +257,24 @@ impl Running {
         if cut {
             events::cut(connections(&drainer), "a second signal came");
         }
+        // Nothing to wait for, unless the end came at once: then what runs is cut.
+        inner.subscriptions.stop(Duration::ZERO).await;
         drainer.advance(DrainState::Closing);
         if let Err(error) = accepting.await {
             tracing::error!(%error, "the task that accepts connections failed");
         }
         // Cut connections still have to let go of their tasks; one that cannot does not hold up the end.
         let _ = tokio::time::timeout(Duration::from_secs(1), drainer.drained()).await;
+        drop(events_end);
+        super::events::close(&inner.broker).await;
         let after = inner.hooks.run_all(Turn::AfterStop).await;
         before.and(after)
+    }
+}
+
+impl Drop for EventsEnd {
+    fn drop(&mut self) {
+        self.0.0.subscriptions.cut();
     }
 }
 
@@ -288,7 +319,8 @@ impl super::Inner {
         match local {
             PeerAddr::Tcp(bound) => {
                 let advertise = self.settings.advertise.as_deref();
-                advertise::address(advertise, *bound, &advertise::interfaces()?)
+                let interfaces = advertise::interfaces()?;
+                advertise::address(advertise, *bound, &interfaces, advertise::SERVICE)
             }
             other => Ok(self
                 .settings

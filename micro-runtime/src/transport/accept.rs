@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::detect::{Spoken, detect};
-use super::seldom::Seldom;
 #[cfg(feature = "tls")]
 use super::tls::{Refused, ServerTls, goodbye_in_plain};
 use super::{Listener, ServerLimits, http2};
 use crate::exchange::{ConnInfo, Drain, DrainState, Io, PeerAddr, Serve};
+use crate::seldom::Seldom;
 
 /// How long accepting rests when the system has no sockets or memory left: without it the loop would spin.
 const REST: Duration = Duration::from_millis(100);
@@ -53,7 +53,7 @@ pub async fn accept(
 }
 
 /// Where connections come from.
-trait Source {
+pub(super) trait Source {
     fn next(&self) -> impl Future<Output = io::Result<(Io, ConnInfo)>> + Send;
 
     /// What they speak TLS with.
@@ -78,8 +78,46 @@ async fn accept_from(
     source: impl Source,
     limits: Arc<ServerLimits>,
     app: Arc<dyn Serve>,
-    mut drain: Drain,
+    drain: Drain,
 ) {
+    accept_with(source, limits, drain, move |entered, drain| {
+        let app = Arc::clone(&app);
+        async move {
+            let Entered {
+                io,
+                info,
+                limits,
+                http2,
+            } = entered;
+            match http2 {
+                true => serve_http2(io, info, &limits, app, drain).await,
+                false => serve(io, info, &limits, app, drain).await,
+            }
+        }
+    })
+    .await;
+}
+
+/// A connection that has come in, with TLS if the listener has that.
+pub(super) struct Entered {
+    pub(super) io: Io,
+    pub(super) info: ConnInfo,
+    pub(super) limits: Arc<ServerLimits>,
+    /// The handshake said that it is HTTP/2. Otherwise nothing was said.
+    http2: bool,
+}
+
+/// Accepts connections until the drain begins, and has each served in a task of its own.
+pub(super) async fn accept_with<S, F, Fut>(
+    source: S,
+    limits: Arc<ServerLimits>,
+    mut drain: Drain,
+    serve: F,
+) where
+    S: Source,
+    F: Fn(Entered, Drain) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = ()> + Send,
+{
     let door = Arc::new(Door {
         #[cfg(feature = "tls")]
         tls: source.tls(),
@@ -109,10 +147,13 @@ async fn accept_from(
                     continue;
                 };
                 full = false;
-                let (limits, app, drain) = (Arc::clone(&limits), Arc::clone(&app), drain.clone());
+                let (limits, serve, mut drain) =
+                    (Arc::clone(&limits), serve.clone(), drain.clone());
                 let door = Arc::clone(&door);
                 tokio::spawn(async move {
-                    door.enter(io, info, &limits, app, drain).await;
+                    if let Some(entered) = door.enter(io, info, limits, &mut drain).await {
+                        serve(entered, drain).await;
+                    }
                     drop(place);
                 });
             }
@@ -147,11 +188,15 @@ impl Door {
         &self,
         io: Io,
         info: ConnInfo,
-        limits: &ServerLimits,
-        app: Arc<dyn Serve>,
-        drain: Drain,
-    ) {
-        serve(io, info, limits, app, drain).await;
+        limits: Arc<ServerLimits>,
+        _: &mut Drain,
+    ) -> Option<Entered> {
+        Some(Entered {
+            io,
+            info,
+            limits,
+            http2: false,
+        })
     }
 }
 
@@ -168,29 +213,35 @@ impl Door {
         &self,
         io: Io,
         mut info: ConnInfo,
-        limits: &ServerLimits,
-        app: Arc<dyn Serve>,
-        mut drain: Drain,
-    ) {
+        limits: Arc<ServerLimits>,
+        drain: &mut Drain,
+    ) -> Option<Entered> {
         let Some(tls) = &self.tls else {
-            return serve(io, info, limits, app, drain).await;
+            return Some(Entered {
+                io,
+                info,
+                limits,
+                http2: false,
+            });
         };
         let handshake = timeout(limits.handshake_timeout, tls.accept(io, &self.handshakes));
         let done = tokio::select! {
             // Nothing was asked yet: nothing is lost.
-            () = drain.reached(DrainState::Draining) => return,
+            () = drain.reached(DrainState::Draining) => return None,
             done = handshake => done,
         };
         match done {
             Ok(Ok(secured)) => {
                 info.secure = true;
                 info.identity = secured.identity;
-                match secured.is_http2 {
-                    true => serve_http2(secured.io, info, limits, app, drain).await,
-                    false => serve(secured.io, info, limits, app, drain).await,
-                }
+                return Some(Entered {
+                    io: secured.io,
+                    info,
+                    limits,
+                    http2: secured.is_http2,
+                });
             }
-            Ok(Err(Refused::Plain(io))) => refuse_plain(io, &info.peer, limits).await,
+            Ok(Err(Refused::Plain(io))) => refuse_plain(io, &info.peer, &limits).await,
             Ok(Err(Refused::Failed { why, io })) => {
                 static SELDOM: LazyLock<Seldom> = LazyLock::new(Seldom::new);
                 warn(&SELDOM, &info.peer, "the TLS handshake failed", &why);
@@ -202,6 +253,7 @@ impl Door {
             }
             Err(_) => turned_away(&info.peer, "its TLS handshake took too long"),
         }
+        None
     }
 }
 

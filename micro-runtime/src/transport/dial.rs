@@ -53,7 +53,6 @@ pub async fn dial(address: &Address, limits: &ClientLimits) -> Result<Connection
 /// # Panics
 /// Outside a tokio runtime.
 #[cfg(feature = "tls")]
-#[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
 pub async fn dial_tls(
     address: &Address,
     limits: &ClientLimits,

@@ -218,7 +218,6 @@ impl ServerLimits {
     /// How long a new connection may take for its TLS handshake, the wait for its first byte and for one of
     /// [`max_handshakes`](ServerLimits::max_handshakes) included. Default: 10 s.
     #[cfg(feature = "tls")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
@@ -229,7 +228,6 @@ impl ServerLimits {
     /// Each counts as one of [`max_connections`](ServerLimits::max_connections) too. Default: 1,000, at
     /// least 1.
     #[cfg(feature = "tls")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     #[must_use]
     pub fn max_handshakes(mut self, handshakes: usize) -> Self {
         self.max_handshakes = handshakes.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);

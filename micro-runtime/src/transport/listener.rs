@@ -92,7 +92,6 @@ impl Listener {
     /// A file cannot be read, or holds something else than it should, or a key is not that of its
     /// certificate.
     #[cfg(feature = "tls")]
-    #[cfg_attr(docsrs, doc(cfg(feature = "tls")))]
     pub fn with_tls(mut self, tls: ServerTls) -> Result<Listener, Error> {
         tls.load()?;
         self.tls = Some(tls);

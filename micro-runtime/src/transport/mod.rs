@@ -8,7 +8,8 @@
 //! | HTTP/2 | [`http2::serve`] | [`http2::connect`] |
 //! | in-process | [`local::connect`] | the same |
 //!
-//! Beside them, `http1` is a client for the JSON APIs of back-ends: no exchanges, whole answers.
+//! Beside them, `http1` is a client for the JSON APIs of back-ends, and a client and a server for the HTTP broker:
+//! no exchanges, whole bodies.
 //!
 //! What a connection may do to this process is bounded by [`ServerLimits`] and [`ClientLimits`].
 
@@ -17,9 +18,9 @@ mod address;
 mod detect;
 mod dial;
 mod gauge;
-#[cfg(any(feature = "consul", feature = "kubernetes"))]
+#[cfg(any(feature = "consul", feature = "http", feature = "kubernetes"))]
 #[cfg_attr(
-    not(all(feature = "consul", feature = "kubernetes")),
+    not(all(feature = "consul", feature = "http", feature = "kubernetes")),
     allow(dead_code, unused_imports, reason = "each needs another part of it")
 )]
 pub(crate) mod http1;
@@ -27,7 +28,6 @@ pub mod http2;
 mod limits;
 mod listener;
 pub mod local;
-mod seldom;
 mod tcp;
 #[cfg(feature = "tls")]
 mod tls;
@@ -41,7 +41,7 @@ pub use dial::dial;
 pub use dial::dial_tls;
 pub use limits::{ClientLimits, ServerLimits};
 pub use listener::Listener;
-#[cfg(feature = "zookeeper")]
+#[cfg(any(feature = "rabbitmq", feature = "redis", feature = "zookeeper"))]
 pub(crate) use tcp::dial as dial_tcp;
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, ServerTls};

@@ -264,6 +264,8 @@ async fn misuse_is_an_error(rig: &dyn Rig) {
             assert!(reply.data(Bytes::from_static(b"early"), false).is_err());
             assert!(ready(reply).await.is_err());
             assert!(head(&mut exchange.body).await.is_err());
+            // A reply that is whole before the request would have it stopped.
+            assert!(frame(&mut exchange.body).await.is_none());
             reply.head(ok(), false).unwrap();
             assert!(reply.head(ok(), false).is_err());
             reply.data(Bytes::from_static(b"x"), true).unwrap();

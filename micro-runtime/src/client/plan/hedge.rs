@@ -24,6 +24,9 @@ use crate::metadata::Metadata;
 use crate::selector::{self, NoNode, Picked, Slot, Tried};
 use crate::status::Status;
 
+/// How soon at the earliest a hedge that could not be made is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
+
 /// Makes a unary call to its end, with hedges.
 pub(super) async fn unary(mut plan: Plan, body: Bytes, hedge: Arc<Hedge>) -> Result<Reply, Status> {
     plan.listen();
@@ -152,6 +155,13 @@ impl Race {
         };
     }
 
+    /// The next hedge, which there is no node or no budget for, is tried again: a call whose node has fallen
+    /// silent in the same moment as much else would wait in vain for ever.
+    fn postpone(&mut self) {
+        let delay = self.hedge.delay().unwrap_or_default();
+        self.due = Due::at(delay.max(AGAIN));
+    }
+
     /// Begins an attempt. While others are under way it goes to another node, or there is none; else it waits
     /// until there is a node for it.
     async fn begin(&mut self, kind: AttemptKind) -> Result<(), Status> {
@@ -241,9 +251,13 @@ impl Race {
         let picked = match self.plan.pick(None) {
             Ok(picked) => Some(picked),
             Err(_) if self.running.is_empty() => None,
-            Err(_) => return Ok(()),
+            Err(_) => {
+                self.postpone();
+                return Ok(());
+            }
         };
         if !self.plan.target.gate().repeat() {
+            self.postpone();
             return self.ended();
         }
         self.begun += 1;

@@ -195,6 +195,29 @@ async fn hedges_keep_to_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hedge_waits_for_the_budget() {
+    let network = Network::default();
+    let _given_up = hangs(&network, "a:1");
+    network.serve("b:1", named("b"));
+    let target = hedged(&network, &["a:1", "b:1"], Hedging::after(DELAY)).await;
+    // At most one in ten, and nothing to begin with: as when everything stood still for a moment.
+    let budget = RetryBudget::new().ratio(0.0).per_second(10);
+    let options = ClientOptions::new().retry_budget(budget);
+    let target = target.client().with(options).unwrap().target("echo");
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        let call = target.unary(&SAFE, String::new());
+        calls.spawn(call.timeout(Duration::from_secs(60)));
+    }
+    let mut answered = 0;
+    while let Some(result) = calls.join_next().await {
+        assert_eq!(result.unwrap().unwrap(), "b");
+        answered += 1;
+    }
+    assert_eq!(answered, 300);
+}
+
+#[tokio::test(start_paused = true)]
 async fn pushback_stops_hedges() {
     for (pushback, attempts, millis) in [("-1", 1, 0), ("300", 2, 300)] {
         let network = Network::default();

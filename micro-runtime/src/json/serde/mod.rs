@@ -118,7 +118,6 @@ impl Options {
     ///
     /// # Errors
     /// Those of the serializer, and those of [`to_string`](super::to_string).
-    #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
     pub fn serialize<T: Shape, S: Serializer>(
         &self,
         value: &T,
@@ -140,7 +139,6 @@ impl Options {
     ///
     /// # Errors
     /// Those of the deserializer, and those of [`from_str`](super::from_str).
-    #[cfg_attr(docsrs, doc(cfg(feature = "serde")))]
     pub fn deserialize<'de, T: Shape, D: Deserializer<'de>>(
         &self,
         deserializer: D,

@@ -14,8 +14,11 @@
     feature = "consul",
     feature = "dns",
     feature = "etcd",
+    feature = "kafka",
     feature = "kubernetes",
     feature = "nats",
+    feature = "rabbitmq",
+    feature = "redis",
     feature = "zookeeper"
 ))]
 #[cfg_attr(
@@ -23,13 +26,16 @@
         feature = "consul",
         feature = "dns",
         feature = "etcd",
+        feature = "kafka",
         feature = "kubernetes",
         feature = "nats",
+        feature = "rabbitmq",
+        feature = "redis",
         feature = "zookeeper"
     )),
     allow(dead_code, reason = "each back-end needs another part of it")
 )]
-pub(super) mod address;
+pub(crate) mod address;
 pub(super) mod diff;
 #[cfg(any(feature = "consul", feature = "kubernetes", feature = "mdns"))]
 pub(super) mod fit;
@@ -44,7 +50,7 @@ pub(super) mod group;
 pub(super) mod hex;
 pub(super) mod join;
 #[cfg(any(feature = "nats", feature = "zookeeper"))]
-pub(super) mod task;
+pub(crate) mod task;
 
 /// How long a call of a registry may take, by default: less than the 5 s that a look-up and a registration wait, so
 /// that an error still says why.

@@ -47,6 +47,13 @@ impl<C: Clone, L: Clone> Task<C, L> {
         }
     }
 
+    /// The way to the task that was started last, if one was; it may have ended.
+    #[cfg(feature = "nats")]
+    pub(crate) fn started(&self) -> Option<L> {
+        let running = lock(&self.running);
+        running.as_ref().map(|running| running.link.clone())
+    }
+
     /// The way to the task, which `start` starts if there is none, or none any more. A second start is given
     /// what the first one made: the task ended with the runtime that it ran in.
     ///

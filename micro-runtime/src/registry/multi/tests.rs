@@ -386,6 +386,36 @@ async fn a_node_is_gone_when_no_registry_names_it() {
     assert_eq!(next(&mut watcher).await, "Delete a");
 }
 
+/// A watch that is behind sees neither that a node came nor that it went, and says nothing.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_another_registry_drops_without_a_word_goes_all_the_same() {
+    for silence in [0, 3, 10] {
+        let (old, new, both) = pair();
+        let mut watcher = both.watch(Some("greeter")).await.unwrap();
+        old.says(&["a", "b"]);
+        new.tells(Action::Delete, &["a", "b"]).await;
+        sleep(Duration::from_secs(silence)).await;
+        old.says(&["b"]);
+        assert_eq!(next(&mut watcher).await, "Delete a");
+        // Who names it for as long as that tells of it.
+        let more = timeout(Duration::from_secs(600), watcher.next()).await;
+        assert!(more.is_err(), "{more:?}");
+        old.says(&[]);
+        old.tells(Action::Delete, &["b"]).await;
+        assert_eq!(next(&mut watcher).await, "Delete b");
+    }
+    // One that is back by then is not gone.
+    let (old, new, both) = pair();
+    let mut watcher = both.watch(Some("greeter")).await.unwrap();
+    old.says(&["a"]);
+    new.tells(Action::Delete, &["a"]).await;
+    sleep(Duration::from_millis(500)).await;
+    old.says(&[]);
+    new.says(&["a"]);
+    let more = timeout(Duration::from_secs(600), watcher.next()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deletion_that_cannot_be_checked_has_the_watcher_look() {
     let (old, new, both) = pair();
@@ -447,6 +477,14 @@ async fn a_registry_that_hangs_holds_up_a_watch_for_a_second_wherever_it_stands(
         works.tells(Action::Create, &["a"]).await;
         assert_eq!(next(&mut watcher).await, "Create a");
     }
+    // What it had to tell until its watch stood was told to nobody.
+    let (old, _new, both) = pair();
+    old.takes(Duration::from_secs(3));
+    let mut watcher = both.watch(Some("greeter")).await.unwrap();
+    assert_eq!(
+        next(&mut watcher).await,
+        "old is watched again, look up what has changed"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::{Answer, Asked, Inner, Member, ask, together};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::BoxFuture;
 use crate::registry::common::diff::{self, by_key};
 use crate::registry::common::join::all;
-use crate::registry::{Action, AnyRegistry, Event, Registry, Service, Watcher};
+use crate::registry::{Action, AnyRegistry, Event, Node, Registry, Service, Watcher};
 
 /// Events that a watcher may leave unread; beyond it the registries' own watches wait, by their own rules.
 const BUFFER: usize = 256;
@@ -36,6 +36,18 @@ const AT_ONCE: usize = 64;
 
 /// How often a registry that offers no watch is looked at: as the client's cache does.
 const POLL: Duration = Duration::from_secs(15);
+
+/// When it is looked again whether those still name a node who did when another registry said that it left. A watch
+/// may miss a node that comes and goes quickly, and then says neither; who names it for so long has told of it, and
+/// tells when it goes.
+const LOOK_AGAIN: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(4),
+    Duration::from_secs(15),
+];
+
+/// The most departures that wait for that; beyond it the watcher is to look for itself.
+const HELD_MAX: usize = 1024;
 
 type Item = Result<Event, Error>;
 
@@ -90,6 +102,7 @@ pub(super) async fn open(inner: &Arc<Inner>, name: Option<&str>) -> Result<Watch
         inner: Arc::downgrade(inner),
         name: name.map(str::to_owned),
         out,
+        held: Vec::new(),
     };
     tokio::spawn(merger.run(followers, received, late));
     Ok(Watcher::from_channel(watcher))
@@ -120,11 +133,8 @@ impl Follower {
         let mut tell = Some(tell);
         let index = self.index;
         let mut told = |result| match tell.take() {
-            // Who waited may have gone.
-            Some(tell) => {
-                let _ = tell.try_send((index, result));
-                true
-            }
+            // Who waited may have gone, and has not heard of it then.
+            Some(tell) => tell.try_send((index, result)).is_ok(),
             None => false,
         };
         let mut pause = REOPEN_FIRST;
@@ -209,6 +219,17 @@ struct Merger {
     inner: Weak<Inner>,
     name: Option<String>,
     out: mpsc::Sender<Item>,
+    /// Departures that others had not heard of.
+    held: Vec<Held>,
+}
+
+/// A registry's word that nodes left, which others still named.
+struct Held {
+    index: usize,
+    event: Event,
+    /// How often it was looked again.
+    looked: usize,
+    at: Instant,
 }
 
 // ===== impl Merger =====
@@ -216,15 +237,24 @@ struct Merger {
 impl Merger {
     /// Ends when the watcher or the last clone of the registry is dropped; the followers end with it.
     async fn run(
-        self,
+        mut self,
         followers: JoinSet<()>,
         mut events: mpsc::Receiver<(usize, Item)>,
         mut late: broadcast::Receiver<Event>,
     ) {
         let _followers = followers;
         loop {
+            let look_again = self.held.iter().map(|held| held.at).min();
             tokio::select! {
                 () = self.out.closed() => return,
+                () = sleep_until(look_again.unwrap_or_else(Instant::now)), if look_again.is_some() => {
+                    let Some(items) = self.look_again().await else { return };
+                    for item in items {
+                        if self.out.send(item).await.is_err() {
+                            return;
+                        }
+                    }
+                }
                 event = late.recv() => {
                     let item = match event {
                         Ok(event) => Ok(event),
@@ -251,6 +281,7 @@ impl Merger {
                     {
                         batch.push(next);
                     }
+                    let batch = batch.into_iter().map(|(index, item)| (index, item, 0)).collect();
                     let Some(items) = self.judge(batch).await else { return };
                     for item in items {
                         if self.out.send(item).await.is_err() {
@@ -262,12 +293,45 @@ impl Merger {
         }
     }
 
-    /// What of these events is passed on. The registries are asked once for each service that nodes are said
-    /// to have left, after the events were taken in, so that what they answer is not older.
-    async fn judge(&self, batch: Vec<(usize, Item)>) -> Option<Vec<Item>> {
+    /// What of the departures that it is time for is passed on.
+    async fn look_again(&mut self) -> Option<Vec<Item>> {
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|held| held.at <= now);
+        self.held = later;
+        let due: Vec<_> = due;
+        let due = due
+            .into_iter()
+            .map(|held| (held.index, Ok(held.event), held.looked + 1));
+        self.judge(due.collect()).await
+    }
+
+    /// Keeps a departure that others have not heard of, to look again. An error tells the watcher to.
+    fn hold(&mut self, index: usize, event: Event, looked: usize) -> Option<Item> {
+        let after = LOOK_AGAIN.get(looked)?;
+        if self.held.len() >= HELD_MAX {
+            return Some(Err(Error::registry(format_args!(
+                "nodes of {:?} left one registry and not another, look up whether they are gone",
+                event.service.name
+            ))));
+        }
+        self.held.push(Held {
+            index,
+            event,
+            looked,
+            at: Instant::now() + *after,
+        });
+        None
+    }
+
+    /// What of these events is passed on; with each, how often it was looked at before. The registries are asked once
+    /// for each service that nodes are said to have left, after the events were taken in, so that what they answer is
+    /// not older.
+    async fn judge(&mut self, batch: Vec<(usize, Item, usize)>) -> Option<Vec<Item>> {
         let doubted: HashSet<String> = batch
             .iter()
-            .filter_map(|(_, item)| item.as_ref().ok())
+            .filter_map(|(_, item, _)| item.as_ref().ok())
             .filter(|event| event.action == Action::Delete)
             .map(|event| event.service.name.clone())
             .collect();
@@ -282,13 +346,17 @@ impl Merger {
             asked.extend(chunk.iter().cloned().zip(answers));
         }
         let mut items = Vec::new();
-        for (index, item) in batch {
+        for (index, item, looked) in batch {
             match item {
                 Ok(event) if event.action == Action::Delete => {
                     let answers = asked.get(&event.service.name);
                     let inner = self.inner.upgrade()?;
                     if let Some(answers) = answers {
-                        items.extend(gone(&inner, index, event, answers));
+                        let (passed, named) = gone(&inner, index, event, answers, looked > 0);
+                        items.extend(passed);
+                        if let Some(named) = named {
+                            items.extend(self.hold(index, named, looked));
+                        }
                     }
                 }
                 Ok(mut event) => {
@@ -309,20 +377,28 @@ impl Merger {
     }
 }
 
-/// What is passed on of a registry's word that nodes left.
-fn gone(inner: &Inner, index: usize, mut event: Event, asked: &Asked) -> Vec<Item> {
+/// What is passed on of a registry's word that nodes left, now or a while ago, and what is not, since they are named.
+fn gone(
+    inner: &Inner,
+    index: usize,
+    mut event: Event,
+    asked: &Asked,
+    again: bool,
+) -> (Vec<Item>, Option<Event>) {
     // Without nodes it means all of the version: those that the others do not name.
     if event.service.nodes.is_empty() {
-        return vec![Err(Error::registry(format_args!(
+        let look = vec![Err(Error::registry(format_args!(
             "a registry dropped all nodes of {:?}, look up which others name",
             event.service.name
         )))];
+        return (look, None);
     }
     let mut known = inner.known();
     let mut named: HashSet<&str> = HashSet::new();
     let mut perhaps: HashSet<String> = HashSet::new();
     for (other, answer) in asked.answers.iter().enumerate() {
-        if other == index {
+        // Later it may be there again.
+        if other == index && !(again && matches!(answer, Answer::Fresh(_))) {
             continue;
         }
         // By id alone, since some registries say no address of a node that goes.
@@ -343,10 +419,24 @@ fn gone(inner: &Inner, index: usize, mut event: Event, asked: &Asked) -> Vec<Ite
         .nodes
         .iter()
         .any(|node| !named.contains(node.id.as_str()) && perhaps.contains(node.id.as_str()));
+    let is_named = |node: &Node| named.contains(node.id.as_str());
+    let (nodes, others): (Vec<Node>, Vec<Node>) = std::mem::take(&mut event.service.nodes)
+        .into_iter()
+        .partition(is_named);
+    event.service.nodes = others;
+    let still = (!nodes.is_empty()).then(|| Event {
+        action: event.action,
+        service: Service {
+            nodes,
+            name: event.service.name.clone(),
+            version: event.service.version.clone(),
+            ..Service::default()
+        },
+    });
     event
         .service
         .nodes
-        .retain(|node| !named.contains(node.id.as_str()) && !perhaps.contains(node.id.as_str()));
+        .retain(|node| !perhaps.contains(node.id.as_str()));
     let mut items = Vec::new();
     if doubtful {
         items.push(Err(Error::registry(format_args!(
@@ -357,5 +447,5 @@ fn gone(inner: &Inner, index: usize, mut event: Event, asked: &Asked) -> Vec<Ite
     if !event.service.nodes.is_empty() {
         items.push(Ok(event));
     }
-    items
+    (items, still)
 }

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::task::Shared;
 use super::wire::{self, Query, Said};
+use crate::nats::shown;
 
 /// What we send to ourselves: when it is back, the server has passed on all that was sent before.
 const MARKER: &[u8] = b"micro";
@@ -133,18 +134,4 @@ fn with_first(subjects: &[String]) -> impl Iterator<Item = (&str, Option<&str>)>
 /// The next message; `None` when the connection is closed.
 pub(super) async fn next(subscriber: &mut Subscriber) -> Option<Message> {
     std::future::poll_fn(|cx| Pin::new(&mut *subscriber).poll_next(cx)).await
-}
-
-/// An error with its causes, which the library's own text leaves out.
-pub(super) fn shown(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let further = error.to_string();
-        if !text.contains(&further) {
-            text = format!("{text}: {further}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -3,7 +3,6 @@
 //! | file | holds |
 //! |---|---|
 //! | `config` | addresses and options |
-//! | `login` | who we are, to the server |
 //! | `wire` | what is said, as JSON |
 //! | `own` | what is registered here |
 //! | `view` | what watches have heard of, and whose silence is too long |
@@ -13,7 +12,6 @@
 mod ask;
 mod config;
 mod connect;
-mod login;
 mod own;
 mod task;
 mod view;
@@ -32,6 +30,7 @@ use self::config::Config;
 use self::task::{Command, Shared};
 use self::wire::Query;
 use crate::error::Error;
+use crate::nats::Login;
 use crate::registry::common::group;
 use crate::registry::common::task::Task;
 use crate::registry::{Action, Registry, Service, Watcher};
@@ -125,7 +124,7 @@ impl Nats {
     #[must_use]
     pub fn credentials(self, user: &str, password: &str) -> Nats {
         self.set(|config| {
-            config.login = config::Login::User(user.to_owned(), password.to_owned());
+            config.servers.login = Login::User(user.to_owned(), password.to_owned());
             Ok(())
         })
     }
@@ -134,7 +133,7 @@ impl Nats {
     #[must_use]
     pub fn token(self, token: &str) -> Nats {
         self.set(|config| {
-            config.login = config::Login::Token(token.to_owned());
+            config.servers.login = Login::Token(token.to_owned());
             Ok(())
         })
     }
@@ -144,7 +143,7 @@ impl Nats {
     #[must_use]
     pub fn credentials_file(self, path: impl AsRef<Path>) -> Nats {
         self.set(|config| {
-            config.login = config::Login::Credentials(path.as_ref().to_owned());
+            config.servers.login = Login::Credentials(path.as_ref().to_owned());
             Ok(())
         })
     }
@@ -154,7 +153,7 @@ impl Nats {
     #[must_use]
     pub fn nkey_file(self, path: impl AsRef<Path>) -> Nats {
         self.set(|config| {
-            config.login = config::Login::Nkey(path.as_ref().to_owned());
+            config.servers.login = Login::Nkey(path.as_ref().to_owned());
             Ok(())
         })
     }
@@ -164,7 +163,7 @@ impl Nats {
     #[must_use]
     pub fn tls(self, tls: crate::transport::ClientTls) -> Nats {
         self.set(|config| {
-            config.set_tls(tls);
+            config.servers.set_tls(tls);
             Ok(())
         })
     }

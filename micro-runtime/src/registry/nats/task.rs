@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use super::ask::{self, shown};
+use super::ask;
 use super::config::Config;
 use super::connect::connect;
 use super::own::Own;
@@ -24,6 +24,7 @@ use crate::backoff::{Backoff, jittered};
 use crate::error::Error;
 use crate::exchange::BoxFuture;
 use crate::lock::lock;
+use crate::nats::shown;
 use crate::registry::{Action, Event};
 
 /// The pauses between attempts: a server that is back is found within a second.
@@ -94,7 +95,7 @@ impl Shared {
 
     /// No answer came within the time of a call.
     pub(super) fn late(&self) -> Error {
-        let servers = self.config.servers.join(", ");
+        let servers = self.config.servers.to_string();
         let failure = lock(&self.failure).clone();
         let why = failure.map_or_else(String::new, |why| format!(": {why}"));
         let limit = self.config.timeout;

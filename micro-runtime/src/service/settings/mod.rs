@@ -2,6 +2,8 @@
 //! winning. Nothing else of the runtime reads the environment.
 
 mod address;
+mod broker;
+mod chosen;
 mod duration;
 mod environment;
 #[cfg(feature = "flags")]
@@ -20,12 +22,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::broker::{AnyBroker, Broker};
 use crate::error::Error;
 use crate::registry::{AnyRegistry, LATEST, Registry};
 use crate::transport::Address;
 
 pub(crate) use address::{join, split};
-use registry::{Chosen, Request};
+use chosen::Request;
+use registry::Chosen;
 #[cfg(feature = "tls")]
 pub(crate) use tls::Tls;
 use value::Given;
@@ -98,6 +102,10 @@ pub(crate) struct Settings {
     registry: Option<Chosen>,
     /// What environment and flags say of it.
     request: Request,
+    /// The broker that code has set.
+    broker: Option<broker::Chosen>,
+    /// What environment and flags say of it.
+    broker_request: Request,
     /// The TLS that code has set.
     #[cfg(feature = "tls")]
     pub(crate) tls: Tls,
@@ -112,6 +120,8 @@ pub(crate) struct Resolved {
     pub(crate) settings: Settings,
     /// The registry.
     pub(crate) registry: AnyRegistry,
+    /// The broker.
+    pub(crate) broker: AnyBroker,
     /// `settings.address`, read.
     pub(crate) listen: Address,
     /// `<name>-<id>`.
@@ -192,6 +202,8 @@ impl Settings {
             ignored: Vec::new(),
             registry: None,
             request: Request::default(),
+            broker: None,
+            broker_request: Request::default(),
             #[cfg(feature = "tls")]
             tls: Tls::default(),
             tls_request: tls::Request::default(),
@@ -200,7 +212,12 @@ impl Settings {
 
     /// The registry that code sets; one of ours can be given other addresses from outside.
     pub(crate) fn set_registry<R: Registry>(&mut self, registry: R) {
-        self.registry = Some(Chosen::new(registry));
+        self.registry = Some(registry::set(registry));
+    }
+
+    /// The broker that code sets; the same holds.
+    pub(crate) fn set_broker<B: Broker>(&mut self, broker: B) {
+        self.broker = Some(broker::set(broker));
     }
 
     /// Takes over what the environment says. An empty variable is one that is not set, as in go-micro.
@@ -264,6 +281,7 @@ impl Settings {
         let register_interval = self.interval()?;
         let registry =
             registry::resolve(self.registry.as_ref(), &self.request, registry::BUILT_IN)?;
+        let broker = broker::resolve(self.broker.as_ref(), &self.broker_request)?;
         #[cfg(not(feature = "tls"))]
         self.tls_request.check()?;
         #[cfg(feature = "tls")]
@@ -273,6 +291,7 @@ impl Settings {
         Ok(Resolved {
             settings: self,
             registry: AnyRegistry::of(registry),
+            broker,
             listen,
             node_id,
             register_interval,

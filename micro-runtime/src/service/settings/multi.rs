@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::registry::{BuiltIn, names};
+use super::chosen::names;
+use super::registry::BuiltIn;
 use super::value::shown;
 use crate::error::Error;
 use crate::registry::{AnyRegistry, DynRegistry, Multi};

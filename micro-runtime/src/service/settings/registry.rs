@@ -1,11 +1,11 @@
 //! The one table that turns the name of a registry into a value.
 
 use std::any::TypeId;
-use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use super::chosen::{self, Kind, Request};
 use super::multi;
-use super::value::{Origin, shown};
+use super::value::shown;
 use crate::error::Error;
 #[cfg(feature = "consul")]
 use crate::registry::Consul;
@@ -19,30 +19,24 @@ use crate::registry::Nats;
 use crate::registry::ZooKeeper;
 use crate::registry::{DynRegistry, Fixed, Memory, Registry};
 
-/// The registry of a service that was given none.
-const DEFAULT: &str = "mdns";
+pub(super) type BuiltIn = chosen::BuiltIn<dyn DynRegistry>;
+pub(super) type Chosen = chosen::Chosen<dyn DynRegistry>;
 
-/// The registries that come with the Cargo feature of their name.
-const BY_FEATURE: &[&str] = &[
-    "consul",
-    "dns",
-    "etcd",
-    "kubernetes",
-    "mdns",
-    "nats",
-    "zookeeper",
-];
-
-/// Makes a registry for addresses, of which there may be none.
-type Make = fn(&[String]) -> Result<Arc<dyn DynRegistry>, Error>;
-
-/// A registry of ours: what `MICRO_REGISTRY` calls it, the type it is, and how one is made for addresses.
-#[derive(Clone, Copy)]
-pub(super) struct BuiltIn {
-    pub(super) name: &'static str,
-    pub(super) is: fn(TypeId) -> bool,
-    pub(super) make: Make,
-}
+const KIND: Kind = Kind {
+    what: "registry",
+    variable: "MICRO_REGISTRY",
+    method: "ServiceBuilder::registry",
+    default: "mdns",
+    by_feature: &[
+        "consul",
+        "dns",
+        "etcd",
+        "kubernetes",
+        "mdns",
+        "nats",
+        "zookeeper",
+    ],
+};
 
 /// The registries there are; those of a Cargo feature only with it.
 pub(super) const BUILT_IN: &[BuiltIn] = &[
@@ -127,159 +121,19 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
 /// have to share a map to find each other. A `Memory` made in code is a map of its own.
 static SHARED_MEMORY: LazyLock<Memory> = LazyLock::new(Memory::new);
 
-/// A registry that code has set.
-#[derive(Clone)]
-pub(super) struct Chosen {
-    registry: Arc<dyn DynRegistry>,
-    type_id: TypeId,
-}
-
-/// What environment and flags say of the registry.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Request {
-    name: Option<(String, Origin)>,
-    addresses: Option<(Vec<String>, Origin)>,
-}
-
-// ===== impl Chosen =====
-
-impl Chosen {
-    pub(super) fn new<R: Registry>(registry: R) -> Chosen {
-        Chosen {
-            registry: Arc::new(registry),
-            type_id: TypeId::of::<R>(),
-        }
-    }
-
-    fn built_in<'a>(&self, table: &'a [BuiltIn]) -> Option<&'a BuiltIn> {
-        table.iter().find(|built_in| (built_in.is)(self.type_id))
-    }
-}
-
-impl fmt::Debug for Chosen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.registry.name())
-    }
-}
-
-// ===== impl Request =====
-
-impl Request {
-    /// A name. Addresses belong to the name beside them: a flag that names another registry than the
-    /// environment leaves the environment's addresses behind.
-    pub(super) fn set_name(&mut self, name: &str, origin: Origin) {
-        if let (Some((before, from)), Some((_, beside))) = (&self.name, &self.addresses)
-            && before != name
-            && is_variable(from)
-            && is_variable(beside)
-            && !is_variable(&origin)
-        {
-            self.addresses = None;
-        }
-        self.name = Some((name.to_owned(), origin));
-    }
-
-    pub(super) fn set_addresses(&mut self, addresses: Vec<String>, origin: Origin) {
-        self.addresses = Some((addresses, origin));
-    }
-
-    /// `name|address address`.
-    #[cfg(test)]
-    pub(super) fn shown(&self) -> String {
-        let name = self.name.as_ref().map_or("", |name| &name.0);
-        let addresses = self.addresses.as_ref().map(|list| list.0.join(" "));
-        format!("{name}|{}", addresses.unwrap_or_default())
-    }
-}
-
-fn is_variable(origin: &Origin) -> bool {
-    matches!(origin, Origin::Variable(_))
-}
-
 /// The registry that follows from what code has set and what was said outside.
 pub(super) fn resolve(
     code: Option<&Chosen>,
     request: &Request,
     table: &[BuiltIn],
 ) -> Result<Arc<dyn DynRegistry>, Error> {
-    match (&request.name, &request.addresses) {
-        (None, None) => match code {
-            Some(chosen) => Ok(Arc::clone(&chosen.registry)),
-            None => make(
-                by_default(table)?,
-                &[],
-                &Origin::Code("ServiceBuilder::registry"),
-            ),
-        },
-        (Some((name, origin)), None) => {
-            let named = by_name(name, origin, table)?;
-            match code {
-                // Named outside is what code has made already, perhaps with addresses.
-                Some(chosen) if (named.is)(chosen.type_id) => Ok(Arc::clone(&chosen.registry)),
-                _ => make(named, &[], origin),
-            }
-        }
-        (Some((name, origin)), Some((addresses, of_addresses))) => {
-            make(by_name(name, origin, table)?, addresses, of_addresses)
-        }
-        (None, Some((addresses, origin))) => {
-            let named = match code {
-                None => by_default(table)?,
-                Some(chosen) => chosen.built_in(table).ok_or_else(|| {
-                    origin.error(format_args!(
-                        "expected no address, since the registry that code has set, {}, is not one of the built-in ones \
-                         ({}), found {}; name one of those too, or leave the address out",
-                        shown(chosen.registry.name()),
-                        names(table),
-                        shown(&addresses.join(",")),
-                    ))
-                })?,
-            };
-            make(named, addresses, origin)
-        }
-    }
+    chosen::resolve(&KIND, code, request, table)
 }
 
-fn make(
-    built_in: &BuiltIn,
-    addresses: &[String],
-    origin: &Origin,
-) -> Result<Arc<dyn DynRegistry>, Error> {
-    (built_in.make)(addresses)
-        .map_err(|error| origin.error(format_args!("registry {}: {error}", built_in.name)))
-}
-
-fn by_name<'a>(name: &str, origin: &Origin, table: &'a [BuiltIn]) -> Result<&'a BuiltIn, Error> {
-    table
-        .iter()
-        .find(|built_in| built_in.name == name)
-        .ok_or_else(|| {
-            let (names, found) = (names(table), shown(name));
-            if BY_FEATURE.contains(&name) {
-                origin.error(format_args!(
-                    "expected one of {names} (those of this build), found {found}, which the cargo feature {found} adds"
-                ))
-            } else {
-                origin.error(format_args!(
-                    "expected one of {names} (those of this build; {} come with the cargo feature of their name), \
-                     found {found}",
-                    BY_FEATURE.join(", ")
-                ))
-            }
-        })
-}
-
-fn by_default(table: &[BuiltIn]) -> Result<&BuiltIn, Error> {
-    table
-        .iter()
-        .find(|built_in| built_in.name == DEFAULT)
-        .ok_or_else(|| {
-            Error::config(format_args!(
-                "no registry is set, and the default one, {DEFAULT}, is not in this build; set one with \
-                 ServiceBuilder::registry, MICRO_REGISTRY ({}) or the cargo feature {DEFAULT}",
-                names(table)
-            ))
-        })
+/// A registry that code has set.
+pub(super) fn set<R: Registry>(registry: R) -> Chosen {
+    let name = registry.name();
+    Chosen::of::<R>(Arc::new(registry), name)
 }
 
 /// Whether this is where a server listens, and no interface, whose name may have a colon too: `eth0:1`.
@@ -293,15 +147,11 @@ fn is_server(address: &str) -> bool {
         || address.rsplit_once(':').is_some_and(named)
 }
 
-pub(super) fn names(table: &[BuiltIn]) -> String {
-    let names: Vec<_> = table.iter().map(|built_in| built_in.name).collect();
-    names.join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::value::Origin;
     use super::*;
     use crate::registry::{Service, Watcher};
 
@@ -356,7 +206,7 @@ mod tests {
 
     fn code<const N: u8>(addresses: &str) -> Option<Chosen> {
         let addresses = addresses.split(',').map(str::to_owned).collect();
-        Some(Chosen::new(Fake::<N>(addresses)))
+        Some(set(Fake::<N>(addresses)))
     }
 
     /// `name|addresses` by the environment, then by flags.

@@ -38,7 +38,6 @@ pub(super) struct Entry {
 }
 
 const NO_AUTH: &str = "there are no accounts; check the authorization metadata in an interceptor";
-const NO_BROKER: &str = "this build has no broker";
 const NO_CONFIG: &str = "there is no configuration service";
 const NO_NETWORK: &str = "there is no go-micro network; MICRO_PROXY sends calls through a proxy";
 const NO_POOL: &str = "connections are shared by calls, and not taken from a pool";
@@ -91,6 +90,12 @@ pub(super) const TABLE: &[Entry] = &[
         "MICRO_REGISTRY_SNAPSHOT",
         Reads(registry_snapshot),
     ),
+    both("broker", "MICRO_BROKER", Reads(broker)),
+    both(
+        "broker_address",
+        "MICRO_BROKER_ADDRESS",
+        Reads(broker_address),
+    ),
     both("selector", "MICRO_SELECTOR", Reads(selector)),
     both(
         "client_request_timeout",
@@ -128,8 +133,6 @@ pub(super) const TABLE: &[Entry] = &[
         "MICRO_TRANSPORT_ADDRESS",
         Refused(NO_TRANSPORT),
     ),
-    both("broker", "MICRO_BROKER", Nothing(NO_BROKER)),
-    both("broker_address", "MICRO_BROKER_ADDRESS", Nothing(NO_BROKER)),
     both("store", "MICRO_STORE", Nothing(NO_STORE)),
     both("store_address", "MICRO_STORE_ADDRESS", Nothing(NO_STORE)),
     both("store_database", "MICRO_STORE_DATABASE", Nothing(NO_STORE)),
@@ -245,14 +248,34 @@ fn registry(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
 }
 
 fn registry_address(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
-    let addresses: Vec<_> = given.list().map(str::to_owned).collect();
-    if addresses.is_empty() {
-        return Err(given.expected("at least one address"));
-    }
+    let addresses = addresses(given)?;
     settings
         .request
         .set_addresses(addresses, given.origin.clone());
     Ok(())
+}
+
+fn broker(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    settings
+        .broker_request
+        .set_name(given.text, given.origin.clone());
+    Ok(())
+}
+
+fn broker_address(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {
+    let addresses = addresses(given)?;
+    settings
+        .broker_request
+        .set_addresses(addresses, given.origin.clone());
+    Ok(())
+}
+
+fn addresses(given: &Given<'_>) -> Result<Vec<String>, Error> {
+    let addresses: Vec<_> = given.list().map(str::to_owned).collect();
+    if addresses.is_empty() {
+        return Err(given.expected("at least one address"));
+    }
+    Ok(addresses)
 }
 
 fn registry_snapshot(settings: &mut Settings, given: &Given<'_>) -> Result<(), Error> {

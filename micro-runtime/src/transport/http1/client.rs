@@ -57,6 +57,9 @@ pub(crate) enum Method {
     Put,
     #[cfg(feature = "kubernetes")]
     Patch,
+    /// What must not be done twice.
+    #[cfg(any(test, feature = "http"))]
+    Post,
 }
 
 /// A request.
@@ -78,6 +81,13 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+/// Why a connection gave no answer.
+struct Lost {
+    failure: Failure,
+    /// The server cannot have seen anything of the request.
+    unsent: bool,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -85,7 +95,7 @@ pub(crate) enum Failure {
     Unreachable(String),
     /// There was none within this time.
     Late(Duration),
-    /// The connection broke, or what came is no HTTP.
+    /// The connection broke, or what came is no HTTP. The server may have done what was asked.
     Broken(String),
     /// The answer's body is longer than this.
     TooLarge(usize),
@@ -134,6 +144,16 @@ impl Client {
         })))
     }
 
+    /// The same, with up to this many connections kept between requests.
+    #[cfg(feature = "http")]
+    pub(crate) fn keeping(origin: Origin, connections: usize) -> Result<Client, Failure> {
+        let mut client = Client::new(origin, &[])?;
+        if let Some(inner) = Arc::get_mut(&mut client.0) {
+            inner.pool = Pool::keeping(connections);
+        }
+        Ok(client)
+    }
+
     /// The server.
     pub(crate) fn origin(&self) -> &Origin {
         &self.0.origin
@@ -170,12 +190,21 @@ impl Client {
         // A connection that waited may have been closed by the server just now, which only its use finds out.
         if let Some(sender) = self.0.pool.take() {
             match self.on(sender, request, max_body, None).await {
-                Err(Failure::Broken(_)) => {}
-                done => return done,
+                Err(Lost {
+                    failure: Failure::Broken(_),
+                    unsent,
+                }) if unsent || request.method.may_be_repeated() => {}
+                done => return done.map_err(|lost| lost.failure),
             }
         }
         let (sender, end) = self.open(deadline).await?;
-        self.on(sender, request, max_body, Some(end)).await
+        let done = self.on(sender, request, max_body, Some(end)).await;
+        done.map_err(|lost| match lost.failure {
+            Failure::Broken(why) if lost.unsent && !request.method.may_be_repeated() => {
+                Failure::Unreachable(why)
+            }
+            failure => failure,
+        })
     }
 
     /// Sends a request whose answer has no end, and gives it when its head is there, whatever its status. It
@@ -244,19 +273,28 @@ impl Client {
         request: &Request,
         max_body: usize,
         end: Option<End>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, Lost> {
         let written = self.written(request)?;
         if let Err(error) = sender.ready().await {
-            return Err(broken(&error, end).await);
+            let failure = broken(&error, end).await;
+            return Err(Lost {
+                failure,
+                unsent: true,
+            });
         }
-        let answer = match sender.send_request(written).await {
+        let answer = match sender.try_send_request(written).await {
             Ok(answer) => answer,
-            Err(error) => return Err(broken(&error, end).await),
+            Err(mut error) => {
+                // It comes back as long as nothing of it was written.
+                let unsent = error.take_message().is_some();
+                let failure = broken(error.error(), end).await;
+                return Err(Lost { failure, unsent });
+            }
         };
         let (head, body) = answer.into_parts();
         let announced = hyper::body::Body::size_hint(&body).lower();
         if usize::try_from(announced).map_or(true, |announced| announced > max_body) {
-            return Err(Failure::TooLarge(max_body));
+            return Err(Failure::TooLarge(max_body).into());
         }
         let body = Limited::new(body, max_body)
             .collect()
@@ -292,6 +330,8 @@ impl Client {
             Method::Put => http::Method::PUT,
             #[cfg(feature = "kubernetes")]
             Method::Patch => http::Method::PATCH,
+            #[cfg(any(test, feature = "http"))]
+            Method::Post => http::Method::POST,
         };
         *written.uri_mut() = uri;
         *written.headers_mut() = self.0.headers.clone();
@@ -314,9 +354,33 @@ impl fmt::Debug for Client {
     }
 }
 
+// ===== impl Method =====
+
+impl Method {
+    /// Whether a request that may have been done may be sent again.
+    fn may_be_repeated(self) -> bool {
+        match self {
+            #[cfg(any(test, feature = "http"))]
+            Method::Post => false,
+            _ => true,
+        }
+    }
+}
+
 // ===== impl Request =====
 
 impl Request {
+    /// JSON that is handed over, once.
+    #[cfg(any(test, feature = "http"))]
+    pub(crate) fn post(target: String, body: Bytes) -> Request {
+        Request {
+            method: Method::Post,
+            target,
+            body,
+            content_type: JSON,
+        }
+    }
+
     pub(crate) fn get(target: String) -> Request {
         Request {
             method: Method::Get,
@@ -375,6 +439,15 @@ impl Answer {
             }
         }
         words
+    }
+}
+
+// ===== impl Lost =====
+
+impl From<Failure> for Lost {
+    fn from(failure: Failure) -> Lost {
+        let unsent = matches!(failure, Failure::Unreachable(_) | Failure::Unwritable(_));
+        Lost { failure, unsent }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::lock::lock;
 
-/// The most connections of one server that are kept without work.
+/// The most connections of one server that are kept without work, unless more were asked for.
 const IDLE_MAX: usize = 4;
 
 /// For how long; less than what proxies and servers wait before they close one themselves (Go's and nginx's
@@ -20,8 +20,11 @@ const IDLE_FOR: Duration = Duration::from_secs(50);
 pub(super) type Sender = SendRequest<Full<Bytes>>;
 
 /// Idle connections of one server. They are closed when their time is over, or with the pool.
-#[derive(Clone, Default)]
-pub(super) struct Pool(Arc<Mutex<State>>);
+#[derive(Clone)]
+pub(super) struct Pool {
+    state: Arc<Mutex<State>>,
+    most: usize,
+}
 
 #[derive(Default)]
 struct State {
@@ -32,7 +35,25 @@ struct State {
 
 // ===== impl Pool =====
 
+impl Default for Pool {
+    fn default() -> Pool {
+        Pool {
+            state: Arc::default(),
+            most: IDLE_MAX,
+        }
+    }
+}
+
 impl Pool {
+    /// One that keeps up to so many, at least one.
+    #[cfg(feature = "http")]
+    pub(super) fn keeping(connections: usize) -> Pool {
+        Pool {
+            state: Arc::default(),
+            most: connections.max(1),
+        }
+    }
+
     /// The connection used last, which is the likeliest to live.
     pub(super) fn take(&self) -> Option<Sender> {
         let mut state = self.lock();
@@ -50,13 +71,13 @@ impl Pool {
             return;
         }
         let mut state = self.lock();
-        if state.idle.len() >= IDLE_MAX {
+        if state.idle.len() >= self.most {
             state.idle.remove(0);
         }
         state.idle.push((sender, Instant::now() + IDLE_FOR));
         if !state.sweeping {
             state.sweeping = true;
-            tokio::spawn(sweep(Arc::downgrade(&self.0)));
+            tokio::spawn(sweep(Arc::downgrade(&self.state)));
         }
     }
 
@@ -67,7 +88,7 @@ impl Pool {
 
     /// Each section leaves the state whole, and waits for nothing.
     fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        lock(&self.state)
     }
 }
 

@@ -24,8 +24,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// a moment, between two certificates, and would be read as one with fewer of them.
 const SETTLED: Duration = Duration::from_millis(500);
 
-/// What the server speaks above TLS, best first.
-const PROTOCOLS: [&[u8]; 1] = [b"h2"];
+/// What the server speaks above TLS.
+#[derive(Clone, Copy, Debug)]
+enum Protocol {
+    Http2,
+    #[cfg(feature = "http")]
+    Http1,
+}
 
 /// TLS of a server: who it is, and whom it lets in. TLS 1.2 and 1.3.
 ///
@@ -73,6 +78,7 @@ struct Settings {
     client_ca: Option<Source>,
     client_crl: Option<Source>,
     optional: bool,
+    protocol: Protocol,
 }
 
 #[derive(Default)]
@@ -80,6 +86,19 @@ struct Made {
     config: ArcSwapOption<ServerConfig>,
     /// What the files held when they were looked at. Held while they are read, by threads that may block.
     seen: Mutex<Fingerprint>,
+}
+
+// ===== impl Protocol =====
+
+impl Protocol {
+    /// Its name in ALPN.
+    fn alpn(self) -> &'static [u8] {
+        match self {
+            Protocol::Http2 => b"h2",
+            #[cfg(feature = "http")]
+            Protocol::Http1 => b"http/1.1",
+        }
+    }
 }
 
 // ===== impl ServerTls =====
@@ -92,6 +111,7 @@ impl ServerTls {
                 client_ca: None,
                 client_crl: None,
                 optional: false,
+                protocol: Protocol::Http2,
             }),
             made: Arc::default(),
         }
@@ -153,6 +173,12 @@ impl ServerTls {
     /// authorities are given.
     pub fn client_certificate_optional(self) -> ServerTls {
         self.change(|settings| settings.optional = true)
+    }
+
+    /// The same for a server of HTTP/1.1.
+    #[cfg(feature = "http")]
+    pub(crate) fn for_http1(self) -> ServerTls {
+        self.change(|settings| settings.protocol = Protocol::Http1)
     }
 
     /// Reads the files again, now, and uses what is in them for new connections. Blocks while it reads.
@@ -260,7 +286,7 @@ impl Settings {
             .map_err(|error| Error::config("no version of TLS can be spoken").with_source(error))?
             .with_client_cert_verifier(self.verifier()?)
             .with_cert_resolver(Arc::new(key));
-        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        config.alpn_protocols = vec![self.protocol.alpn().to_vec()];
         // A session that is resumed is not checked again, and its certificate is handed on to the next: a client
         // that was good once would stay so, past the end of its certificate, for as long as it comes back.
         config.session_storage = Arc::new(NoServerSessionStorage {});

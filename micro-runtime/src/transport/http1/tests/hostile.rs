@@ -356,3 +356,24 @@ mod secured {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_post_is_sent_once() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let post = || Request::post("/".into(), Bytes::from_static(b"{}"));
+    // The server takes the second request of a connection, and closes it.
+    let (first, _) = client(vec![vec![say(answer), say("")], vec![say(answer)]]);
+    first.send(&post(), SECOND, LIMIT).await.unwrap();
+    let failure = first.send(&post(), SECOND, LIMIT).await.err();
+    assert!(matches!(failure, Some(Failure::Broken(_))), "{failure:?}");
+    // What may be done twice is.
+    let (second, _) = client(vec![vec![say(answer), say("")], vec![say(answer)]]);
+    let get = Request::get("/".into());
+    second.send(&get, SECOND, LIMIT).await.unwrap();
+    second.send(&get, SECOND, LIMIT).await.unwrap();
+    // A connection that had been closed before has seen nothing of it.
+    let (third, mut over) = client(vec![vec![say(answer)], vec![say(answer)]]);
+    third.send(&post(), SECOND, LIMIT).await.unwrap();
+    over.recv().await.unwrap();
+    third.send(&post(), SECOND, LIMIT).await.unwrap();
+}

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions};
 
-use super::ask::shown;
-use super::config::Login;
+use super::{Login, shown};
 
 /// The most bytes of a file with credentials; real ones have some 1,000, a JWT with many permissions some 10,000.
 const FILE_MAX: u64 = 64 * 1024;
@@ -19,7 +18,7 @@ const SEED: usize = 58;
 /// # Errors
 ///
 /// A file cannot be read, or does not hold what it should. The error names the file and shows nothing of it.
-pub(super) async fn present(
+pub(crate) async fn present(
     options: ConnectOptions,
     login: &Login,
 ) -> Result<ConnectOptions, String> {
@@ -53,7 +52,7 @@ pub(super) async fn present(
 }
 
 /// Why there is no connection, with what to do where it is a matter of who we are.
-pub(super) fn refused(login: &Login, error: ConnectError) -> String {
+pub(crate) fn refused(login: &Login, error: ConnectError) -> String {
     let kind = error.kind();
     let text = shown(error);
     let hint = match (kind, login) {

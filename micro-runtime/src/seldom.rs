@@ -10,7 +10,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Lets the first event through, and then one a minute at most.
 #[derive(Debug)]
-pub(super) struct Seldom {
+pub(crate) struct Seldom {
     began: Instant,
     /// When the next may pass, in milliseconds since then.
     next: AtomicU64,
@@ -19,7 +19,7 @@ pub(super) struct Seldom {
 }
 
 impl Seldom {
-    pub(super) fn new() -> Seldom {
+    pub(crate) fn new() -> Seldom {
         Seldom {
             began: Instant::now(),
             next: AtomicU64::new(0),
@@ -28,7 +28,7 @@ impl Seldom {
     }
 
     /// Whether this one passes, and how many have not since the last one that did.
-    pub(super) fn pass(&self) -> Option<u64> {
+    pub(crate) fn pass(&self) -> Option<u64> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now = millis(self.began.elapsed());
         let next = self.next.load(Ordering::Relaxed);

@@ -1,9 +1,9 @@
-//! How long a method's first poll takes: what decides whether it runs in its connection's task.
+//! How long a handler's first poll takes: what decides whether it runs in the task that brings its calls or events.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// The first calls of a method are all measured, so that a slow one is known early.
+/// The first calls of a handler are all measured, so that a slow one is known early.
 const ALWAYS_BELOW: u32 = 8;
 
 /// After them one call in this many.
@@ -12,9 +12,9 @@ const EVERY: u32 = 16;
 /// Weight of a new measurement in the moving average: one in this many.
 const WEIGHT: u32 = 4;
 
-/// A moving average of a method's first polls, sampled.
+/// A moving average of a handler's first polls, sampled.
 #[derive(Debug, Default)]
-pub(super) struct PollCost {
+pub(crate) struct PollCost {
     calls: AtomicU32,
     nanos: AtomicU32,
 }
@@ -22,19 +22,19 @@ pub(super) struct PollCost {
 // ===== impl PollCost =====
 
 impl PollCost {
-    /// Whether the first poll is short enough for the connection's task.
-    pub(super) fn is_below(&self, limit: Duration) -> bool {
+    /// Whether the first poll is short enough for the task that brings the calls.
+    pub(crate) fn is_below(&self, limit: Duration) -> bool {
         u128::from(self.nanos.load(Ordering::Relaxed)) <= limit.as_nanos()
     }
 
     /// The start of a measurement, if this call is one of those that are measured.
-    pub(super) fn start(&self) -> Option<Instant> {
+    pub(crate) fn start(&self) -> Option<Instant> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         (call < ALWAYS_BELOW || call.is_multiple_of(EVERY)).then(Instant::now)
     }
 
     /// Takes a measurement in. Two at once may lose one of them: it is an estimate.
-    pub(super) fn record(&self, taken: Duration) {
+    pub(crate) fn record(&self, taken: Duration) {
         let new = u32::try_from(taken.as_nanos()).unwrap_or(u32::MAX);
         let old = self.nanos.load(Ordering::Relaxed);
         let average = if new >= old {
