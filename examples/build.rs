@@ -2,7 +2,11 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     protoc_gen_micro::compile_protos(
-        ["../proto/hello.proto", "proto/numbers.proto"],
+        [
+            "../proto/hello.proto",
+            "proto/numbers.proto",
+            "proto/orders.proto",
+        ],
         ["../proto", "proto"],
     )?;
     Ok(())

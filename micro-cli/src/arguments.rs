@@ -12,6 +12,9 @@ pub(crate) struct Arguments {
     pub(crate) registry: RegistryArguments,
 
     #[command(flatten)]
+    pub(crate) broker: BrokerArguments,
+
+    #[command(flatten)]
     pub(crate) tls: TlsArguments,
 
     /// How to print results.
@@ -42,6 +45,28 @@ impl RegistryArguments {
         flags([
             ("registry", &self.registry),
             ("registry_address", &self.registry_address),
+        ])
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BrokerArguments {
+    /// What carries events, for publish and subscribe: http, kafka, nats, rabbitmq or redis, as far as this build
+    /// has them. Default: http, or MICRO_BROKER.
+    #[arg(long, global = true)]
+    broker: Option<String>,
+
+    /// Addresses of the broker, parted by commas; for http where to listen. Default: MICRO_BROKER_ADDRESS.
+    #[arg(long = "broker_address", alias = "broker-address", global = true)]
+    broker_address: Option<String>,
+}
+
+impl BrokerArguments {
+    /// The same as the flags that every service reads.
+    pub(crate) fn flags(&self) -> Vec<String> {
+        flags([
+            ("broker", &self.broker),
+            ("broker_address", &self.broker_address),
         ])
     }
 }
@@ -127,6 +152,13 @@ pub(crate) enum Command {
     Get(Get),
     /// Calls a service with a JSON object and prints the reply.
     Call(Call),
+    /// Publishes an event with a JSON object as its body, and prints ok when the broker has it.
+    Publish(Publish),
+    /// Prints the events of a topic, as they come, until it is interrupted.
+    ///
+    /// A line per event: the time, the topic, the headers and the body, as JSON or text if it is that, else in
+    /// base64. With --at-least-once an event is acknowledged when its line is written.
+    Subscribe(Subscribe),
     /// Prints what happens to services, as it happens, until it is interrupted.
     ///
     /// A line per node: the time, `create`, `update` or `delete`, service, version, node, address and
@@ -174,6 +206,49 @@ pub(crate) struct Call {
     /// The time that the call may take, such as 5s or 300ms. Default: 5s.
     #[arg(long, value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Publish {
+    /// The topic.
+    pub(crate) topic: String,
+
+    /// The event, a JSON object; several words are joined with a space. Default: {}.
+    pub(crate) event: Vec<String>,
+
+    /// Headers that go with the event; may be given more than once.
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, env = "MICRO_METADATA", value_delimiter = ',')]
+    pub(crate) metadata: Vec<(String, String)>,
+
+    /// The key of the event: events of one key keep their order, where the broker says so.
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+
+    /// Waits until the broker has confirmed that it keeps the event.
+    #[arg(long)]
+    pub(crate) at_least_once: bool,
+
+    /// The time that it may take, such as 5s or 300ms. Default: 5s.
+    #[arg(long, value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Subscribe {
+    /// The topic.
+    pub(crate) topic: String,
+
+    /// Shares the events with the other subscribers of this queue. Default: a subscriber of its own.
+    #[arg(long)]
+    pub(crate) queue: Option<String>,
+
+    /// Takes events that are kept until they are acknowledged.
+    #[arg(long)]
+    pub(crate) at_least_once: bool,
+
+    /// Ends after so many events. Default: never.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -235,6 +310,30 @@ mod tests {
         };
         assert_eq!(call.request, ["{\"name\":", "\"a\"}"]);
         assert_eq!(call.metadata, [("a".to_owned(), "b=c".to_owned())]);
+    }
+
+    #[test]
+    fn what_carries_events_is_said_as_to_a_service() {
+        let arguments = Arguments::try_parse_from([
+            "micro",
+            "publish",
+            "orders",
+            "{}",
+            "--broker=nats",
+            "--broker-address",
+            "n1,n2",
+            "--at-least-once",
+        ])
+        .unwrap();
+        assert_eq!(
+            arguments.broker.flags(),
+            ["--broker=nats", "--broker_address=n1,n2"]
+        );
+        let Command::Publish(publish) = arguments.command else {
+            panic!("expected a publish");
+        };
+        assert!(publish.at_least_once);
+        assert!(Arguments::try_parse_from(["micro", "subscribe", "t", "--count", "0"]).is_err());
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! The command `micro`: looks into a fleet of micro services, and calls them.
+//! The command `micro`: looks into a fleet of micro services, calls them, and publishes and receives events.
 
 mod arguments;
 mod call;
 mod get;
 mod list;
+mod publish;
+mod signal;
+mod subscribe;
 mod watch;
 
 use std::process::ExitCode;
@@ -43,12 +46,13 @@ fn print(text: &str) -> ExitCode {
 async fn run(arguments: Arguments) -> Result<Option<String>, String> {
     let Arguments {
         registry,
+        broker,
         tls,
         output,
         command,
     } = arguments;
     let service = Service::new("micro.cli")
-        .init_from([registry.flags(), tls.flags()].concat())
+        .init_from([registry.flags(), broker.flags(), tls.flags()].concat())
         .map_err(|error| format!("{error:?}"))?;
     match command {
         Command::List(List::Services) => list::services(&service, output).await,
@@ -56,10 +60,31 @@ async fn run(arguments: Arguments) -> Result<Option<String>, String> {
             get::service(&service, &name, output).await.map(Some)
         }
         Command::Call(call) => call::run(&service, &call, output).await.map(Some),
+        Command::Publish(publish) => publish::run(&service, &publish).await.map(Some),
+        Command::Subscribe(subscribe) => {
+            subscribe::run(&service, &subscribe, output).await?;
+            Ok(None)
+        }
         Command::Watch { service: name } => {
             watch::run(&service, name.as_deref(), output).await?;
             Ok(None)
         }
+    }
+}
+
+/// The words of a command line as the JSON object that they must be; none are `{}`. `what` is what they stand for.
+fn object(words: &[String], what: &str) -> Result<serde_json::Value, String> {
+    let text = match words.join(" ") {
+        empty if empty.trim().is_empty() => "{}".to_owned(),
+        text => text,
+    };
+    let value: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| format!("expected {what} as a JSON object, found {text:?}: {error}"))?;
+    match value.is_object() {
+        true => Ok(value),
+        false => Err(format!(
+            "expected {what} as a JSON object such as {{\"name\": \"John\"}}, found {text:?}"
+        )),
     }
 }
 

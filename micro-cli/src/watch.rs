@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::arguments::Output;
 use crate::get::pairs;
-use crate::json;
+use crate::{json, signal};
 
 /// The first wait before a watch that ended, or could not begin, is begun again; each further one is twice as
 /// long.
@@ -26,36 +26,11 @@ pub(crate) async fn run(
     name: Option<&str>,
     output: Output,
 ) -> Result<(), String> {
-    let end = end()?;
+    let end = signal::end()?;
     let watch = watch(service.registry(), name, output);
     tokio::select! {
         result = watch => result,
         () = end => Ok(()),
-    }
-}
-
-/// Comes when the process is asked to end.
-fn end() -> Result<impl Future<Output = ()>, String> {
-    let wrong = |error: std::io::Error| format!("signals cannot be awaited: {error}");
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
-        Ok(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-        })
-    }
-    #[cfg(not(unix))]
-    {
-        let mut interrupt = tokio::signal::windows::ctrl_c().map_err(wrong)?;
-        Ok(async move {
-            interrupt.recv().await;
-        })
     }
 }
 

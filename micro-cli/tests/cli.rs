@@ -123,7 +123,7 @@ async fn shows_a_service() {
     let out = micro(&["get", "service", &name]).await.ok();
     let begin = format!(
         "service  {name}\n\nversion 1.2.3\n\nID\tAddress\tMetadata\n{name}-one\t{address}\t\
-         protocol=grpc,registry=mdns,server=grpc,transport=grpc,zone=b\n\n\
+         broker=http,protocol=grpc,registry=mdns,server=grpc,transport=grpc,zone=b\n\n\
          // Answers each message as Unary does, in order, until the client half-closes.\nEndpoint: Peer.Chat\n\n\
          Metadata: rpc=/peer.v1.Peer/Chat,stream=true\n\nRequest: {{}}\n\nResponse: {{}}\n"
     );
