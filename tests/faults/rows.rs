@@ -26,7 +26,7 @@ pub(crate) struct Ask {
 /// The figures of a row that held, or what did not.
 pub(crate) type Outcome = Result<String, String>;
 
-type Run = Box<dyn FnOnce(Ask) -> Pin<Box<dyn Future<Output = Outcome> + Send>>>;
+type Run = Box<dyn Fn(Ask) -> Pin<Box<dyn Future<Output = Outcome> + Send>>>;
 
 pub(crate) struct Row {
     pub(crate) name: String,
@@ -35,12 +35,12 @@ pub(crate) struct Row {
 
 fn row<F, Fut>(name: &str, run: F) -> Row
 where
-    F: FnOnce(Ask) -> Fut + 'static,
+    F: Fn(Ask) -> Fut + 'static,
     Fut: Future<Output = Outcome> + Send + 'static,
 {
     Row {
         name: name.to_owned(),
-        run: Box::new(|ask| Box::pin(run(ask))),
+        run: Box::new(move |ask| Box::pin(run(ask))),
     }
 }
 

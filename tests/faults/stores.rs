@@ -101,7 +101,7 @@ async fn zookeeper() -> (Server, u16) {
     let [port] = free_ports();
     let server = Program::find("zookeeper")
         .args([&port.to_string(), "{dir}/zk"])
-        .start(Ready::Bytes(port, b"ruok".to_vec(), "imok".to_owned()))
+        .start(Ready::Bytes(port, b"srvr".to_vec(), "Mode: ".to_owned()))
         .await;
     (server, port)
 }

@@ -1,18 +1,13 @@
-//! Certificates of an authority of a test's own, as files.
+//! An authority of a test's own, with its certificates as the files that servers want.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-};
+use crate::certs::{self, Folder, Wish};
 
 /// An authority with a folder: `ca.pem` is its certificate, `other.pem` that of an authority which signed nothing.
 /// Dropping it removes the folder.
 #[derive(Debug)]
 pub struct Authority {
-    folder: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
+    folder: Folder,
+    authority: certs::Authority,
 }
 
 impl Authority {
@@ -22,17 +17,11 @@ impl Authority {
     /// The folder cannot be written.
     #[must_use]
     pub fn new() -> Authority {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("micro-authority-{}-{count}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder for certificates");
-        let (_, _) = authority(&folder, "other");
-        let (params, key) = authority(&folder, "ca");
-        Authority {
-            folder,
-            issuer: Issuer::new(params, key),
-        }
+        let folder = Folder::new();
+        let authority = certs::Authority::new("ca");
+        folder.write("ca.pem", &authority.pem);
+        folder.write("other.pem", certs::Authority::new("other").pem);
+        Authority { folder, authority }
     }
 
     /// Writes `NAME.pem`, a certificate for servers and clients of these hosts, `NAME.key`, and `NAME.both.pem`,
@@ -41,29 +30,24 @@ impl Authority {
     /// # Panics
     /// A host is none, or a file cannot be written.
     pub fn sign(&self, name: &str, hosts: &[&str]) {
-        let hosts: Vec<_> = hosts.iter().map(|&host| host.to_owned()).collect();
-        let mut params = CertificateParams::new(hosts).expect("hosts");
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let (certificate, key) = (certificate.pem(), key.serialize_pem());
-        write(
-            &self.folder,
-            &format!("{name}.both.pem"),
-            &format!("{certificate}{key}"),
-        );
-        write(&self.folder, &format!("{name}.pem"), &certificate);
-        write(&self.folder, &format!("{name}.key"), &key);
+        let wish = Wish::good().nameless().common_name(name);
+        let wish = hosts.iter().fold(wish, |wish, host| {
+            if host.parse::<std::net::IpAddr>().is_ok() {
+                wish.ip(host)
+            } else {
+                wish.dns(host)
+            }
+        });
+        let identity = self.authority.sign(wish);
+        let both = format!("{}{}", identity.certificate, identity.key);
+        self.folder.write(&format!("{name}.both.pem"), both);
+        let _ = self.folder.identity(name, &identity);
     }
 
     /// The path of one of the files.
     #[must_use]
     pub fn file(&self, name: &str) -> String {
-        self.folder.join(name).to_string_lossy().into_owned()
+        self.folder.path(name).to_string_lossy().into_owned()
     }
 }
 
@@ -71,25 +55,4 @@ impl Default for Authority {
     fn default() -> Authority {
         Authority::new()
     }
-}
-
-impl Drop for Authority {
-    fn drop(&mut self) {
-        // What is left of it is in a folder for temporary files.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn authority(folder: &Path, name: &str) -> (CertificateParams, KeyPair) {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().expect("a key");
-    let certificate = params.self_signed(&key).expect("a certificate");
-    write(folder, &format!("{name}.pem"), &certificate.pem());
-    (params, key)
-}
-
-fn write(folder: &Path, name: &str, text: &str) {
-    std::fs::write(folder.join(name), text).expect("a file with a certificate");
 }

@@ -36,7 +36,7 @@ pub struct Identity {
 pub struct Wish {
     names: Vec<SanType>,
     usage: Vec<ExtendedKeyUsagePurpose>,
-    common_name: Option<&'static str>,
+    common_name: Option<String>,
     from: i32,
     to: i32,
     serial: u64,
@@ -94,8 +94,8 @@ impl Wish {
 
     /// With this common name in the owner's name.
     #[must_use]
-    pub fn common_name(mut self, name: &'static str) -> Wish {
-        self.common_name = Some(name);
+    pub fn common_name(mut self, name: impl Into<String>) -> Wish {
+        self.common_name = Some(name.into());
         self
     }
 

@@ -355,14 +355,14 @@ async fn in_time<T>(
 
 /// Cases counted, and what went wrong.
 #[derive(Debug)]
-struct Report {
+pub(crate) struct Report {
     title: String,
     passed: usize,
     failed: Vec<String>,
 }
 
 impl Report {
-    fn new(title: String) -> Report {
+    pub(crate) fn new(title: String) -> Report {
         Report {
             title,
             passed: 0,
@@ -370,7 +370,11 @@ impl Report {
         }
     }
 
-    async fn case(&mut self, name: &str, case: impl Future<Output = Result<(), String>>) {
+    pub(crate) async fn case(
+        &mut self,
+        name: &str,
+        case: impl Future<Output = Result<(), String>>,
+    ) {
         let case: Pin<Box<dyn Future<Output = _>>> = Box::pin(case);
         let begun = Instant::now();
         match case.await {
@@ -385,7 +389,7 @@ impl Report {
         }
     }
 
-    fn finish(self) -> usize {
+    pub(crate) fn finish(self) -> usize {
         let failed = self.failed.len();
         println!(
             "{}: {} cases passed, {failed} failed",

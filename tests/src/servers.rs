@@ -19,6 +19,7 @@
 //!
 //! Everything here panics with a sentence when it fails, because that is how a test fails.
 
+mod babble;
 mod ports;
 mod ready;
 
@@ -31,8 +32,9 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+pub use babble::babbler;
 pub use ports::free_ports;
-pub use ready::{Ready, http_get};
+pub use ready::{Ready, exchange, http_get};
 
 /// How long a server may take until it is ready: a JVM on a busy machine with two cores needs ten seconds.
 const START: Duration = Duration::from_secs(90);
@@ -304,6 +306,17 @@ impl Server {
             );
             sleep(POLL).await;
         }
+    }
+
+    /// Has it read its configuration again (SIGHUP), after `text` was written to this file of its folder.
+    ///
+    /// # Panics
+    /// It does not run, or the file cannot be written.
+    pub fn reload(&self, file: &str, text: &str) {
+        let path = self.folder().join(file);
+        std::fs::write(&path, text)
+            .unwrap_or_else(|error| panic!("cannot write {}: {error}", path.display()));
+        self.signal("HUP");
     }
 
     fn signal(&self, name: &str) {

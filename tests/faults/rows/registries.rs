@@ -184,7 +184,14 @@ async fn down(ask: Ask, name: &'static str) -> Outcome {
     call.await
         .map_err(|status| format!("with the registry: {status}"))?;
     let begun = Instant::now();
-    while std::fs::read_dir(&folder).map_or(0, |files| files.count()) == 0 {
+    // Under its name it is whole; beside it, it is being written.
+    let written = || {
+        let files = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        files
+            .map(|file| file.path())
+            .any(|file| file.extension().is_some_and(|end| end == "json"))
+    };
+    while !written() {
         if begun.elapsed() > 10 * SECOND {
             return Err(format!("no snapshot in {}", folder.display()));
         }

@@ -21,7 +21,11 @@ func main() {
 		common.Line("%s", common.JSON(newCaller(args).get(args.Need("name"))))
 	case "watch":
 		watch(args)
+	case "subscribe":
+		subscribe(args)
+	case "publish":
+		publish(args)
 	default:
-		common.Fatal("expected server, client, list, get or watch, found %q", args.Command)
+		common.Fatal("expected server, client, list, get, watch, subscribe or publish, found %q", args.Command)
 	}
 }

@@ -91,7 +91,7 @@ pub async fn http_get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
 }
 
 /// Sends these bytes and reads to the end, at most a megabyte.
-async fn exchange(port: u16, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+pub async fn exchange(port: u16, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     stream.write_all(bytes).await?;
     let mut answer = Vec::new();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use micro_runtime::registry::{Nats, Registry};
 use micro_tests::expect::{ids, service};
 
-use crate::server::{Hub, NEW, OLD};
+use micro_tests::nats::{Hub, NEW, OLD};
 
 const TTL: Duration = Duration::from_secs(90);
 

@@ -3,15 +3,13 @@
 mod login;
 mod others;
 mod outage;
-mod raw;
 mod secure;
-mod server;
 
 use std::time::Duration;
 
 use micro_tests::contract::{self, Abilities};
 
-use server::{Hub, NEW, OLD};
+use micro_tests::nats::{Hub, NEW, OLD};
 
 fn able() -> Abilities {
     Abilities {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use micro_runtime::registry::{Action, Nats, Registry};
 use tokio::time::{Instant, timeout};
 
-use crate::raw::Raw;
-use crate::server::{Hub, NEW, OLD};
 use micro_tests::expect::{follow, ids, service};
+use micro_tests::nats::Raw;
+use micro_tests::nats::{Hub, NEW, OLD};
 
 const SOON: Duration = Duration::from_secs(3);
 const TTL: Duration = Duration::from_secs(90);

@@ -8,8 +8,8 @@ use micro_tests::proxy::Proxy;
 use micro_tests::servers::free_ports;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::server::{Hub, NEW, OLD};
 use micro_tests::expect::{follow, ids, service, until};
+use micro_tests::nats::{Hub, NEW, OLD};
 
 /// How soon after its return everything is as it should be.
 const BACK: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use micro_runtime::transport::ClientTls;
 use micro_tests::authority::Authority;
 use micro_tests::expect::{ids, service};
 
-use crate::server::{Hub, NEW};
+use micro_tests::nats::{Hub, NEW};
 
 const TTL: Duration = Duration::from_secs(90);
 
