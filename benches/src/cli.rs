@@ -37,6 +37,8 @@ enum Command {
     Json(suite::json::Options),
     /// Measures picks of a node, and updates, beside tower::balance
     Pick(suite::pick::Options),
+    /// Measures events that are published and consumed, beside the library of the broker used bare
+    Events(suite::events::Options),
     /// Reads and writes every JSON once
     #[command(hide = true)]
     JsonOnce(suite::json::Once),
@@ -63,6 +65,7 @@ pub(crate) fn run() -> Result<()> {
         Command::Clients(options) => suite::clients::run(options),
         Command::Json(options) => suite::json::run(options),
         Command::Pick(options) => suite::pick::run(options),
+        Command::Events(options) => suite::events::run(options),
         Command::All => suite::all(),
         Command::Smoke => suite::smoke(),
         Command::Serve(_) | Command::Load(_) | Command::Pair(_) | Command::JsonOnce(_) => Ok(()),

@@ -3,6 +3,7 @@
 pub(crate) mod allocations;
 pub(crate) mod clients;
 pub(crate) mod cpu;
+pub(crate) mod events;
 pub(crate) mod instructions;
 pub(crate) mod json;
 pub(crate) mod parallel;
@@ -182,6 +183,7 @@ pub(crate) fn smoke() -> Result<()> {
     })?;
     json::smoke()?;
     pick::smoke()?;
+    events::smoke()?;
     println!("\nsmoke: every answer was right; the numbers above mean nothing");
     Ok(())
 }
