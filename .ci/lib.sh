@@ -72,6 +72,13 @@ on_loopback() {
     "$@"' on_loopback "$@"
 }
 
+# What the suites with real peers and the command that they run are built with: one set of features for all, or
+# cargo would compile the runtime anew for each.
+# shellcheck disable=SC2034
+with_peers=(--locked --package micro-tests --package micro-cli --features
+  "micro-cli/full micro-tests/tls micro-tests/peers micro-tests/registries micro-tests/brokers micro-tests/faults
+  micro-tests/kills")
+
 # readme_command LINE: fails unless README.md tells the reader to run exactly this.
 readme_command() {
   grep -qE "^ *(\\$ )?$1( +#.*)?\$" README.md ||

@@ -6,7 +6,7 @@ command -v go >/dev/null || fail "no go command found; the servers need Go 1.26 
 export MICRO_SERVERS=$cache/servers
 .ci/servers.sh "$MICRO_SERVERS" consul etcd zookeeper nats
 
-suite=(test --locked --package micro-tests --features faults --test faults)
+suite=(test "${with_peers[@]}" --test faults)
 cargo "${suite[@]}" --no-run
 
 # Whatever a row leaves running ends with the namespace.

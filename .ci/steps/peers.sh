@@ -7,13 +7,13 @@ command -v go >/dev/null ||
 export MICRO_PEERS=$cache/peers
 .ci/peers.sh "$MICRO_PEERS"
 
-suite=(test --locked --offline --package micro-tests --features peers --test peers)
-cargo "${suite[@]/--offline/--quiet}" --no-run
+suite=(test "${with_peers[@]}" --test peers)
+cargo "${suite[@]}" --no-run
 
 # The suite sees the network of the namespace alone, so cargo must not ask for one.
 for ((round = 1; round <= ${MICRO_CI_ROUNDS:-1}; round++)); do
   status=0
-  on_loopback cargo "${suite[@]}" -- --nocapture 2>&1 | tee "$STEP_DIR/log" || status=$?
+  on_loopback cargo "${suite[@]}" --offline -- --nocapture 2>&1 | tee "$STEP_DIR/log" || status=$?
   read -r passed failed < <(sed -nE 's/^peers: ([0-9]+) cases passed, ([0-9]+) failed.*/\1 \2/p' \
     "$STEP_DIR/log" | tail -n 1) || fail 'expected the line "peers: N cases passed, M failed", found none'
   count peers "$passed" "$failed"

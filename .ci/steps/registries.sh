@@ -9,14 +9,11 @@ read -ra servers <<<"${MICRO_CI_SERVERS:-consul etcd zookeeper nats knot}"
 .ci/servers.sh "$MICRO_SERVERS" "${servers[@]}"
 .ci/peers.sh "$MICRO_PEERS"
 
-# The command as users build it, which the suites run too.
-cargo build --locked --package micro-cli --features full
+tests=(--test kit --test 'registry_*')
+# With the tests, so that what both need is compiled once.
+cargo build "${with_peers[@]}" --bin micro "${tests[@]}"
 export MICRO_CLI=$target/debug/micro
-
-suite=(test --locked --package micro-tests --features registries --no-fail-fast --test kit)
-for folder in tests/tests/registry_*/; do
-  suite+=(--test "$(basename "$folder")")
-done
+suite=(test "${with_peers[@]}" --no-fail-fast "${tests[@]}")
 cargo "${suite[@]}" --no-run
 
 # They see the network of the namespace alone, and whatever they start ends with it.

@@ -6,7 +6,7 @@ need openssl openssl
 need curl curl
 
 status=0
-cargo test --locked --package micro-tests --features tls --test tls --no-fail-fast 2>&1 |
+cargo test "${with_peers[@]}" --test tls --no-fail-fast 2>&1 |
   tee "$STEP_DIR/log" || status=$?
 cargo test --locked --package micro-runtime --features tls --lib --test engine --no-fail-fast -- tls 2>&1 |
   tee -a "$STEP_DIR/log" || status=$?
