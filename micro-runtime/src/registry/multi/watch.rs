@@ -296,11 +296,10 @@ impl Merger {
     /// What of the departures that it is time for is passed on.
     async fn look_again(&mut self) -> Option<Vec<Item>> {
         let now = Instant::now();
-        let (due, later) = std::mem::take(&mut self.held)
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.held)
             .into_iter()
             .partition(|held| held.at <= now);
         self.held = later;
-        let due: Vec<_> = due;
         let due = due
             .into_iter()
             .map(|held| (held.index, Ok(held.event), held.looked + 1));
