@@ -242,6 +242,13 @@ impl Load {
         }
     }
 
+    /// Whether a call there may tell what nobody knows: none is under way that would, and that the node fails is no
+    /// news.
+    pub(super) fn is_worth_a_look(&self, now: u64) -> bool {
+        let faults = Estimate::unpack(self.faults.load(Ordering::Relaxed));
+        self.in_flight() == 0 && faults.value * kept(faults.age(stamp(now))) <= FAULTS_FREE
+    }
+
     fn no_fault(&self, at: u32) {
         let bits = self.faults.load(Ordering::Relaxed);
         if bits == 0 {

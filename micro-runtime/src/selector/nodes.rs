@@ -204,6 +204,11 @@ impl<'a> Candidate<'a> {
         self.member.state.load.cost(self.now)
     }
 
+    /// Whether a call is well spent on it though it costs more than another would.
+    pub(super) fn is_worth_a_look(&self) -> bool {
+        self.is_well() && self.member.state.load.is_worth_a_look(self.now)
+    }
+
     /// Its weight by its metadata, 1 if it has none; [`Weighted`](super::Weighted) says more.
     #[must_use]
     pub fn weight(&self) -> f64 {

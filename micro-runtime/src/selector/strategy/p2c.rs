@@ -9,8 +9,16 @@ use crate::selector::Candidate;
 /// Nearly as good as asking every node, at the price of asking two, and without the herd that forms when all
 /// clients run to the best one (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing"); with this
 /// cost it is what Finagle and linkerd2-proxy do. A node that is not well counts as worse than any that is.
+///
+/// One comparison of 128 goes the other way, to the dearer node, if it is well, idle and does not fail. A node that was slow once
+/// has a cost that takes most of a minute to come down to its neighbours', and while nobody calls it nobody learns
+/// that it hangs, or is fast again. Of two nodes one that is slow has at most 0.8 % of the calls by that, of more
+/// nodes less.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct P2c;
+
+/// One comparison of so many goes the other way; a power of two.
+const EXPLORED: u64 = 128;
 
 impl Strategy for P2c {
     fn pick(&self, nodes: &Nodes<'_>, _call: &CallInfo<'_>) -> Option<usize> {
@@ -26,13 +34,17 @@ impl Strategy for P2c {
         if second >= first {
             second += 1;
         }
-        let first_cost = cost(&nodes.get(first)?);
-        let second_cost = cost(&nodes.get(second)?);
-        Some(if second_cost < first_cost {
-            second
+        let (one, other) = (nodes.get(first)?, nodes.get(second)?);
+        let (cheap, dear) = if cost(&other) < cost(&one) {
+            (second, first)
         } else {
-            first
-        })
+            (first, second)
+        };
+        // The lowest bits hardly have a say in what they are of above.
+        if random.is_multiple_of(EXPLORED) && nodes.get(dear)?.is_worth_a_look() {
+            return Some(dear);
+        }
+        Some(cheap)
     }
 }
 

@@ -56,6 +56,27 @@ async fn p2c_leaves_the_busy_alone() {
     assert!(most - least <= 8, "{busy:?}");
 }
 
+/// What nobody calls nobody knows: a node that was slow once is called now and then all the same, as long as none of
+/// those calls waits there.
+#[tokio::test(start_paused = true)]
+async fn p2c_looks_now_and_then_at_what_was_slow() {
+    let (_registry, _selector, balancer) = ready("p2c", &["a", "b", "c", "d"]).await;
+    shares(&balancer, 100);
+    let slow = slot(&balancer, "a");
+    let picked = Picked::new(Arc::clone(&slow), Instant::now(), pick::Kind::Well);
+    sleep(Duration::from_millis(200)).await;
+    picked.succeeded();
+    // Half of the comparisons have it among them, and one of 128 of those goes there: 0.39 %.
+    let found = shares(&balancer, 20_000);
+    let share = found.get("a").copied().unwrap_or_default();
+    assert!((30..=140).contains(&share), "{found:?}");
+    // One call waits there: no other one joins it.
+    let waits = Picked::new(slow, Instant::now(), pick::Kind::Well);
+    let found = shares(&balancer, 20_000);
+    assert!(!found.contains_key("a"), "{found:?}");
+    drop(waits);
+}
+
 #[tokio::test(start_paused = true)]
 async fn in_panic_p2c_still_prefers_what_is_well() {
     let (_registry, _selector, balancer) = ready("p2c", &["a", "b", "c"]).await;
