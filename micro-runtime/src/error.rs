@@ -65,6 +65,11 @@ impl Error {
         self.0.kind
     }
 
+    /// The same once more, for another one that it is about; its causes are part of its message.
+    pub(crate) fn again(&self) -> Error {
+        Error::new(self.kind(), self.chain())
+    }
+
     pub(crate) fn config(message: impl fmt::Display) -> Error {
         Error::new(ErrorKind::Config, message)
     }

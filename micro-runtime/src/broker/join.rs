@@ -58,19 +58,6 @@ impl<F: Future + Unpin> Join<F> {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.items.len()
-    }
-
-    /// Changes those that are not done.
-    pub(crate) fn change(&mut self, change: impl Fn(F) -> F) {
-        for item in &mut self.items {
-            if let Some((future, slot)) = item.take() {
-                *item = Some((change(future), slot));
-            }
-        }
-    }
-
     /// Drives all of them to their ends.
     pub(crate) async fn all(&mut self) {
         std::future::poll_fn(|cx| self.poll(cx, |_, _| {})).await;
@@ -112,6 +99,21 @@ impl<F: Future + Unpin> Join<F> {
             cx.waker().wake_by_ref();
         }
         Poll::Pending
+    }
+}
+
+impl<F: Future<Output = Result<(), E>> + Unpin, E> Join<F> {
+    /// Drives all of them to their ends: the places of those that failed, ascending, and how.
+    pub(crate) async fn failed(mut self) -> Vec<(usize, E)> {
+        let mut failed = Vec::new();
+        std::future::poll_fn(|cx| {
+            self.poll(cx, |index, result| {
+                failed.extend(result.err().map(|error| (index, error)));
+            })
+        })
+        .await;
+        failed.sort_by_key(|(index, _)| *index);
+        failed
     }
 }
 

@@ -86,6 +86,7 @@ use std::sync::Arc;
 use futures_core::Stream;
 use tokio::sync::Semaphore;
 
+use self::join::Join;
 use crate::deadline::Deadline;
 use crate::error::Error;
 use crate::exchange::BoxFuture;
@@ -156,6 +157,19 @@ pub trait Broker: Send + Sync + 'static {
         deadline: Deadline,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Publishes messages side by side, begun in their order, each as [`publish`](Broker::publish) does. Gives the
+    /// places of those that are not known to be kept, and why; all others are. By default each is published by
+    /// itself: a broker that can do many at a time for less says how.
+    fn publish_all(
+        &self,
+        messages: Vec<Message>,
+        delivery: Delivery,
+        deadline: Deadline,
+    ) -> impl Future<Output = Vec<(usize, Error)>> + Send {
+        let publish = |message| Box::pin(self.publish(message, delivery, deadline));
+        Join::new(messages.into_iter().map(publish)).failed()
+    }
+
     /// Subscribes. Resolves when the broker is known to keep or hand over what is published from now on;
     /// waits, with a log line now and then, while the broker is not reached.
     ///
@@ -223,6 +237,12 @@ pub(crate) trait DynBroker: Send + Sync + 'static {
         delivery: Delivery,
         deadline: Deadline,
     ) -> BoxFuture<'static, Result<(), Error>>;
+    fn publish_all(
+        self: Arc<Self>,
+        messages: Vec<Message>,
+        delivery: Delivery,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Vec<(usize, Error)>>;
     fn subscribe<'a>(
         &'a self,
         topic: &'a Topic,
@@ -250,6 +270,15 @@ impl<B: Broker> DynBroker for B {
         deadline: Deadline,
     ) -> BoxFuture<'static, Result<(), Error>> {
         Box::pin(async move { Broker::publish(&*self, message, delivery, deadline).await })
+    }
+
+    fn publish_all(
+        self: Arc<Self>,
+        messages: Vec<Message>,
+        delivery: Delivery,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Vec<(usize, Error)>> {
+        Box::pin(async move { Broker::publish_all(&*self, messages, delivery, deadline).await })
     }
 
     fn subscribe<'a>(
@@ -312,6 +341,16 @@ impl AnyBroker {
     ) -> BoxFuture<'static, Result<(), Error>> {
         Arc::clone(&self.broker).publish(message, delivery, deadline)
     }
+
+    /// [`Broker::publish_all`], likewise.
+    pub(crate) fn start_publish_all(
+        &self,
+        messages: Vec<Message>,
+        delivery: Delivery,
+        deadline: Deadline,
+    ) -> BoxFuture<'static, Vec<(usize, Error)>> {
+        Arc::clone(&self.broker).publish_all(messages, delivery, deadline)
+    }
 }
 
 impl Broker for AnyBroker {
@@ -336,6 +375,15 @@ impl Broker for AnyBroker {
         deadline: Deadline,
     ) -> Result<(), Error> {
         self.start_publish(message, delivery, deadline).await
+    }
+
+    async fn publish_all(
+        &self,
+        messages: Vec<Message>,
+        delivery: Delivery,
+        deadline: Deadline,
+    ) -> Vec<(usize, Error)> {
+        self.start_publish_all(messages, delivery, deadline).await
     }
 
     async fn subscribe(&self, topic: &Topic) -> Result<AnyConsumer, Error> {

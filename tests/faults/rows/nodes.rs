@@ -155,8 +155,9 @@ async fn hangs(mut ask: Ask, hang: Hang, hedging: Option<Hedging>) -> Outcome {
         // Every call is overtaken before it could be told from one to a node that is only slow.
         bounds.note(figure);
     } else {
-        // Were it not put aside, it would have one call of some 250 for ever: it is dear, but idle.
-        let aside = sent.last().is_some_and(|last| *last <= SECOND);
+        // None at all if a call that was under way has found it out. Were it not put aside, it would have one of some
+        // 250 for ever: it is dear, but idle.
+        let aside = sent.last().is_none_or(|last| *last <= SECOND);
         bounds.hold(aside, figure);
     }
     bounds.note(format!("back {:.1?} after it answered again", again?));

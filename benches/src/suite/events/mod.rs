@@ -65,6 +65,8 @@ pub(crate) enum Carrier {
     Nats,
     /// At least once, beside async-nats
     Jetstream,
+    /// The same, each event published by itself
+    JetstreamSingly,
     /// At least once, beside lapin
     Rabbitmq,
     /// At least once, beside rdkafka
@@ -91,9 +93,11 @@ impl Carrier {
             Carrier::Memory | Carrier::Http | Carrier::Nats | Carrier::Redis => {
                 Delivery::AtMostOnce
             }
-            Carrier::Jetstream | Carrier::Rabbitmq | Carrier::Kafka | Carrier::RedisStream => {
-                Delivery::AtLeastOnce
-            }
+            Carrier::Jetstream
+            | Carrier::JetstreamSingly
+            | Carrier::Rabbitmq
+            | Carrier::Kafka
+            | Carrier::RedisStream => Delivery::AtLeastOnce,
         }
     }
 
@@ -109,7 +113,9 @@ impl Carrier {
                 AnyBroker::new(broker::Http::new().registry(micro_runtime::registry::Memory::new()))
             }
             #[cfg(feature = "events")]
-            Carrier::Nats | Carrier::Jetstream => AnyBroker::new(broker::Nats::try_new([address])?),
+            Carrier::Nats | Carrier::Jetstream | Carrier::JetstreamSingly => {
+                AnyBroker::new(broker::Nats::try_new([address])?)
+            }
             #[cfg(feature = "events")]
             Carrier::Rabbitmq => AnyBroker::new(broker::RabbitMq::try_new([address])?),
             #[cfg(feature = "events")]
@@ -150,7 +156,7 @@ impl Round {
         Round {
             events: options.events,
             in_flight: options.in_flight,
-            bursts: options.carrier == Carrier::Nats,
+            bursts: matches!(options.carrier, Carrier::Nats | Carrier::Jetstream),
             wire,
             topic,
             event,

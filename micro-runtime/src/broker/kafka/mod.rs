@@ -28,12 +28,12 @@ use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout_at;
 
 use self::config::Config;
 use self::consume::Subscription;
 use self::publish::Publishing;
 use self::topics::Topics;
+use super::common::turn::turn;
 use super::{Broker, Consumer, Delivery, Event, Message, Topic};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -275,15 +275,7 @@ impl Broker for Kafka {
     ) -> Result<(), Error> {
         super::check_name("topic", &message.topic)?;
         let working = self.working()?;
-        let turn = timeout_at(deadline.instant(), self.0.slots.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(Error::new(
-                ErrorKind::Broker,
-                format_args!(
-                    "{PUBLISHING} publishes were under way until the deadline of this one"
-                ),
-            ));
-        };
+        let _turn = turn(&self.0.slots, PUBLISHING, deadline).await?;
         working.topics.ensure(&message.topic, deadline).await?;
         working
             .publishing

@@ -14,7 +14,7 @@ use crate::nats::shown;
 pub(super) const TRY: Duration = Duration::from_secs(2);
 
 /// The header with the id of an event, by which a stream knows one that it has.
-const ID: &str = "Nats-Msg-Id";
+pub(super) const ID: &str = "Nats-Msg-Id";
 
 /// Error codes of the server (`server/errors.json`).
 pub(super) const CONSUMER_NOT_FOUND: u64 = 10_014;
@@ -218,6 +218,11 @@ pub(super) async fn call<T: DeserializeOwned>(
     read(&message.payload)
 }
 
+/// Whether an id can stand in its header.
+pub(super) fn is_id(id: &str) -> bool {
+    !id.contains(['\r', '\n'])
+}
+
 /// How many bytes the header with the id takes, which count as the event's.
 pub(super) fn id_size(id: &str) -> usize {
     "NATS/1.0\r\n".len() + ID.len() + ": \r\n\r\n".len() + id.len()
@@ -269,7 +274,7 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Failed> {
 }
 
 /// An answer that names no stream and number is none.
-fn read_stored(payload: &[u8]) -> Result<(), Failed> {
+pub(super) fn read_stored(payload: &[u8]) -> Result<(), Failed> {
     match serde_json::from_slice(payload) {
         Ok(Stored {
             error: Some(refusal),

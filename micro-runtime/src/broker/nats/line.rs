@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event as Change, Message, ServerError, Subscriber};
+use async_nats::{
+    Client, ConnectOptions, Event as Change, Message, ServerError, Subject, Subscriber,
+};
 use bytes::Bytes;
 use futures_core::Stream;
 use tokio::sync::{Notify, oneshot, watch};
@@ -84,10 +86,13 @@ struct Flusher {
 struct Waiting {
     /// Why nothing can be flushed any more.
     failed: Option<Lost>,
-    /// Events to be sent: their topics and payloads. No more than may be published at a time, and those given up.
-    events: Vec<(String, Bytes)>,
+    /// Events to be sent. No more than may be published at a time, and those given up.
+    events: Vec<Outgoing>,
     for_next: Vec<Waiter>,
 }
+
+/// An event: its topic and its payload.
+pub(super) type Outgoing = (Subject, Bytes);
 
 type Waiter = oneshot::Sender<Result<(), Lost>>;
 
@@ -206,18 +211,28 @@ impl Line {
 
     /// Resolves when the server has taken all that was sent before. One round trip answers everybody who waits.
     pub(super) async fn flush(&self) -> Result<(), Lost> {
-        self.flush_with(None).await
+        self.flush_with(None, true).await
     }
 
     /// Sends an event, and resolves when the server has taken it, or has not allowed it. What many publish at a time
     /// goes out together.
     pub(super) async fn publish(&self, topic: &str, payload: Bytes) -> Result<(), Lost> {
         let since = self.mark();
-        self.flush_with(Some((topic.to_owned(), payload))).await?;
+        self.flush_with(Some((topic.into(), payload)), true).await?;
         self.allowed(topic, since).await
     }
 
-    async fn flush_with(&self, event: Option<(String, Bytes)>) -> Result<(), Lost> {
+    /// Sends events, and resolves when the server has read them; whether it has allowed them, [`Line::allowed`] knows.
+    pub(super) async fn publish_all(&self, events: Vec<Outgoing>) -> Result<(), Lost> {
+        self.flush_with(events, false).await
+    }
+
+    /// With `others`, those who are about to publish share the round trip.
+    async fn flush_with(
+        &self,
+        events: impl IntoIterator<Item = Outgoing>,
+        others: bool,
+    ) -> Result<(), Lost> {
         let (done, flushed) = oneshot::channel();
         let is_first = {
             let mut waiting = lock(&self.flusher.waiting);
@@ -225,20 +240,21 @@ impl Line {
                 return Err(failed.clone());
             }
             let is_first = waiting.for_next.is_empty() || waiting.events.is_empty();
-            waiting.events.extend(event);
+            waiting.events.extend(events);
             waiting.for_next.push(done);
             is_first
         };
         if is_first {
             let _ask = Ask(&self.flusher);
-            // Who is about to publish, in this task and in others, shares the round trip.
-            tokio::task::yield_now().await;
+            if others {
+                tokio::task::yield_now().await;
+            }
         }
         flushed.await.unwrap_or(Err(Lost::Connection))
     }
 
     /// Whether the server has allowed what was published on this topic since the mark, and flushed.
-    async fn allowed(&self, topic: &str, since: u64) -> Result<(), Lost> {
+    pub(super) async fn allowed(&self, topic: &str, since: u64) -> Result<(), Lost> {
         if !lock(&self.allowed).contains(topic) {
             // The server's refusal came before the answer to the flush, on another way through the library, whose task
             // may be kept waiting.
@@ -426,7 +442,10 @@ async fn flush(
         let marker = (!waiting.is_empty()).then(|| {
             number += 1;
             under_way.push_back((number, waiting));
-            (inbox.clone(), Bytes::copy_from_slice(&number.to_be_bytes()))
+            (
+                inbox.clone().into(),
+                Bytes::copy_from_slice(&number.to_be_bytes()),
+            )
         });
         // Without a pause between them: the library writes at once what it has.
         let send = async {

@@ -5,7 +5,7 @@
 //! | `config` | addresses and options |
 //! | `hub` | the way to the connection, and the task that keeps one |
 //! | `line` | one connection: sending, flushing, what the server does not allow |
-//! | `publish` | publishing, with what each level promises |
+//! | `publish`, `many` | publishing one, or many together, with what each level promises |
 //! | `core`, `backlog` | a subscription at most once, and what waits for its handlers |
 //! | `pull`, `held` | a subscription at least once, and what is not settled of it |
 //! | `consumer` | what both are to their user |
@@ -21,6 +21,7 @@ mod core;
 mod held;
 mod hub;
 mod line;
+mod many;
 mod names;
 mod publish;
 mod pull;
@@ -338,6 +339,15 @@ impl Broker for Nats {
     ) -> Result<(), Error> {
         check_name("topic", &message.topic)?;
         publish::publish(&self.hub()?, &message, delivery, deadline).await
+    }
+
+    async fn publish_all(
+        &self,
+        messages: Vec<Message>,
+        delivery: Delivery,
+        deadline: Deadline,
+    ) -> Vec<(usize, Error)> {
+        many::publish(self.hub(), messages, delivery, deadline).await
     }
 
     async fn subscribe(&self, topic: &Topic) -> Result<NatsConsumer, Error> {

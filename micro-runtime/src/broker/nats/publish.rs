@@ -25,7 +25,7 @@ pub(super) async fn publish(
     delivery: Delivery,
     deadline: Deadline,
 ) -> Result<(), Error> {
-    let payload = Bytes::from(envelope::write(&message.headers, &message.body));
+    let payload = payload_of(message);
     let mut last = None;
     let done = async {
         let _permit = match hub.publishes().try_acquire() {
@@ -54,13 +54,24 @@ pub(super) async fn publish(
 async fn once(hub: &Hub, topic: &str, payload: Bytes) -> Result<(), Error> {
     let line = hub.line().await?;
     fits(&line, topic, payload.len())?;
-    line.publish(topic, payload).await.map_err(|lost| match lost {
+    let published = line.publish(topic, payload).await;
+    published.map_err(|lost| not_handed_over(lost, topic))
+}
+
+/// What is sent of a message.
+pub(super) fn payload_of(message: &Message) -> Bytes {
+    Bytes::from(envelope::write(&message.headers, &message.body))
+}
+
+/// Why a message that was published at most once is not known to be with the server.
+pub(super) fn not_handed_over(lost: Lost, topic: &str) -> Error {
+    match lost {
         Lost::Refused(why) => denied(&why),
         Lost::Connection => broker(format_args!(
             "the connection to NATS was lost before the server said that it has the event on {topic:?}: nobody \
              knows whether it was delivered; Delivery::AtLeastOnce would publish it again"
         )),
-    })
+    }
 }
 
 /// Resolves when a stream has the message. `last` is why it was not stored yet.
@@ -78,7 +89,7 @@ async fn stored(
     } else {
         id
     };
-    if id.contains(['\r', '\n']) {
+    if !api::is_id(id) {
         return Err(Error::config(format_args!(
             "expected the id of an event on {topic:?} without line breaks, since it goes into a header of NATS, \
              found {id:?}"
@@ -132,7 +143,7 @@ async fn stored(
     }
 }
 
-fn fits(line: &Line, topic: &str, size: usize) -> Result<(), Error> {
+pub(super) fn fits(line: &Line, topic: &str, size: usize) -> Result<(), Error> {
     let most = line.max_payload();
     if size > most {
         return Err(Error::config(format_args!(

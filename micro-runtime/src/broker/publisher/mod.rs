@@ -156,8 +156,7 @@ impl<E: Payload> Publisher<E> {
     /// It is written at once, and takes over the context it is made in, as a call does: the metadata that is
     /// inherited, and the deadline, which can only be shortened.
     pub fn publish(&self, event: &E) -> Publish {
-        let body = event.encode(&self.shared.encoding).map_err(unwritten);
-        Publish::of_body(Arc::clone(&self.shared), body)
+        Publish::of_draft(Arc::clone(&self.shared), self.draft(event))
     }
 
     /// Publishes many events side by side, begun in this order, within the bound of publishes in flight.
@@ -165,7 +164,13 @@ impl<E: Payload> Publisher<E> {
     where
         E: 'a,
     {
-        PublishAll::new(events.into_iter().map(|event| self.publish(event)))
+        let drafts = events.into_iter().map(|event| self.draft(event)).collect();
+        PublishAll::new(Arc::clone(&self.shared), drafts)
+    }
+
+    fn draft(&self, event: &E) -> Draft {
+        let body = event.encode(&self.shared.encoding).map_err(unwritten);
+        Draft::new(Message::default(), body)
     }
 
     /// Publishes a message that is made by hand: its headers, `content-type` among them, its body, key and
@@ -212,4 +217,16 @@ struct Draft {
     body: Result<Body, Error>,
     context: Option<crate::context::Context>,
     timeout: Option<Duration>,
+}
+
+impl Draft {
+    /// Inherits from where it is made.
+    fn new(message: Message, body: Result<Body, Error>) -> Draft {
+        Draft {
+            message,
+            body,
+            context: crate::context::Context::current(),
+            timeout: None,
+        }
+    }
 }

@@ -55,8 +55,11 @@ enum State {
 // ===== impl Publish =====
 
 impl Publish {
-    pub(super) fn of_body(shared: Arc<Shared>, body: Result<Body, Error>) -> Publish {
-        Publish::new(shared, Message::default(), body)
+    pub(super) fn of_draft(shared: Arc<Shared>, draft: Draft) -> Publish {
+        Publish {
+            shared,
+            state: State::Start(draft),
+        }
     }
 
     pub(super) fn of_message(shared: Arc<Shared>, mut message: Message) -> Publish {
@@ -68,19 +71,7 @@ impl Publish {
             bytes: std::mem::take(&mut message.body),
         };
         message.headers.remove(CONTENT_TYPE);
-        Publish::new(shared, message, Ok(body))
-    }
-
-    fn new(shared: Arc<Shared>, message: Message, body: Result<Body, Error>) -> Publish {
-        Publish {
-            shared,
-            state: State::Start(Draft {
-                message,
-                body,
-                context: Context::current(),
-                timeout: None,
-            }),
-        }
+        Publish::of_draft(shared, Draft::new(message, Ok(body)))
     }
 
     /// Adds a header, instead of an inherited one of the name; given twice, the event has both.
@@ -159,14 +150,7 @@ impl fmt::Debug for Publish {
 
 impl Shared {
     fn begin(self: &Arc<Shared>, draft: Draft) -> Result<State, Error> {
-        let inherited = draft.context.as_ref().and_then(Context::deadline);
-        let deadline = Deadline::after(draft.timeout.unwrap_or(self.timeout)).earlier(inherited);
-        if inherited.is_some_and(Deadline::has_passed) {
-            return Err(Error::broker(format_args!(
-                "cannot publish to the topic {:?}: the deadline of the call that does has passed",
-                self.topic
-            )));
-        }
+        let deadline = self.deadline(draft.context.as_ref(), draft.timeout)?;
         let message = self.message(draft)?;
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() {
             let future = self.broker.start_publish(message, self.delivery, deadline);
@@ -174,13 +158,7 @@ impl Shared {
         }
         let shared = Arc::clone(self);
         let future = async move {
-            let room = Arc::clone(&shared.room).acquire_owned();
-            let Ok(permit) = timeout_at(deadline.instant(), room).await else {
-                return Err(Error::broker(format_args!(
-                    "cannot publish to the topic {:?}: there were {} publishes in flight until the deadline",
-                    shared.topic, shared.in_flight
-                )));
-            };
+            let permit = shared.room_for(1, deadline).await?;
             let future = shared
                 .broker
                 .start_publish(message, shared.delivery, deadline);
@@ -191,8 +169,41 @@ impl Shared {
         Ok(State::Running(Box::pin(future), None))
     }
 
+    /// When a publish must be done that begins now.
+    pub(super) fn deadline(
+        &self,
+        context: Option<&Context>,
+        timeout: Option<Duration>,
+    ) -> Result<Deadline, Error> {
+        let inherited = context.and_then(Context::deadline);
+        if inherited.is_some_and(Deadline::has_passed) {
+            return Err(Error::broker(format_args!(
+                "cannot publish to the topic {:?}: the deadline of the call that does has passed",
+                self.topic
+            )));
+        }
+        Ok(Deadline::after(timeout.unwrap_or(self.timeout)).earlier(inherited))
+    }
+
+    /// Waits until so many may be published.
+    pub(super) async fn room_for(
+        &self,
+        publishes: u32,
+        deadline: Deadline,
+    ) -> Result<OwnedSemaphorePermit, Error> {
+        let room = Arc::clone(&self.room).acquire_many_owned(publishes);
+        // It is never closed.
+        let room = timeout_at(deadline.instant(), room).await;
+        room.ok().and_then(Result::ok).ok_or_else(|| {
+            Error::broker(format_args!(
+                "cannot publish to the topic {:?}: there were {} publishes in flight until the deadline",
+                self.topic, self.in_flight
+            ))
+        })
+    }
+
     /// What goes to the broker, checked.
-    fn message(&self, draft: Draft) -> Result<Message, Error> {
+    pub(super) fn message(&self, draft: Draft) -> Result<Message, Error> {
         let Draft {
             mut message,
             body,

@@ -7,6 +7,7 @@ use crate::deadline::Deadline;
 use crate::error::ErrorKind;
 use crate::lock::lock;
 use crate::metadata::Metadata;
+use crate::status::Code;
 
 /// Keeps what is published; takes each event a second, and refuses those whose body says so.
 #[derive(Clone, Default)]
@@ -292,4 +293,62 @@ async fn an_event_published_at_least_once_has_an_id() {
     let event = next.await.unwrap().unwrap();
     let id = event.headers().get("micro-id").unwrap();
     assert!(uuid::Uuid::parse_str(id).is_ok(), "{id}");
+}
+
+/// Of what cannot be sent the others know nothing, and their places stay their own.
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_keeps_its_place_among_many() {
+    let fake = Fake::default();
+    let greetings = Publisher::<Fussy>::new(&AnyBroker::new(fake.clone()), "greetings");
+    let events = ["a", "", "b", "refuse", "", "c"].map(Fussy);
+    let error = greetings.publish_all(&events).await.unwrap_err();
+    let failed: Vec<_> = error
+        .failed()
+        .iter()
+        .map(|(place, error)| (*place, error.kind()))
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            (1, ErrorKind::Call),
+            (3, ErrorKind::Broker),
+            (4, ErrorKind::Call)
+        ]
+    );
+    assert_eq!(lock(&fake.0).len(), 4);
+    // More than go to the broker together.
+    let many: Vec<_> = (0..700)
+        .map(|n| Fussy(if n % 100 == 99 { "refuse" } else { "a" }))
+        .collect();
+    let error = greetings.publish_all(&many).await.unwrap_err();
+    let places: Vec<_> = error.failed().iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [99, 199, 299, 399, 499, 599, 699]);
+    let late = greetings
+        .clone()
+        .in_flight(4)
+        .timeout(Duration::from_millis(1_500))
+        .publish_all(&many[..10])
+        .await
+        .unwrap_err();
+    let places: Vec<_> = late.failed().iter().map(|(place, _)| *place).collect();
+    assert_eq!(places, [8, 9], "no room in time");
+}
+
+/// Text that cannot be written when it is empty.
+struct Fussy(&'static str);
+
+impl Payload for Fussy {
+    fn encode(&self, _: &Encoding) -> Result<Body, Status> {
+        match self.0 {
+            "" => Err(Status::new(Code::InvalidArgument, "it is empty")),
+            text => Ok(Body {
+                content_type: None,
+                bytes: Bytes::from_static(text.as_bytes()),
+            }),
+        }
+    }
+
+    fn decode(_: &Event) -> Result<Fussy, Status> {
+        Err(Status::new(Code::Unimplemented, "nobody reads it"))
+    }
 }

@@ -30,12 +30,12 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 use tokio::sync::Semaphore;
-use tokio::time::timeout_at;
 
 use self::channel::Channel;
 use self::config::Config;
 use self::link::Link;
 use self::stream::Subscription;
+use super::common::turn::turn;
 use super::{Broker, Consumer, Delivery, Event, Message, Topic};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
@@ -268,15 +268,7 @@ impl Broker for Redis {
         super::check_name("topic", &message.topic)?;
         let config = self.config()?;
         let link = self.link()?;
-        let turn = timeout_at(deadline.instant(), self.0.publishing.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(Error::new(
-                ErrorKind::Broker,
-                format_args!(
-                    "{PUBLISHING} publishes were under way until the deadline of this one"
-                ),
-            ));
-        };
+        let _turn = turn(&self.0.publishing, PUBLISHING, deadline).await?;
         match delivery {
             Delivery::AtMostOnce => publish::at_most_once(&link, message, deadline).await,
             Delivery::AtLeastOnce => {

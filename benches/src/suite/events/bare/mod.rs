@@ -142,7 +142,7 @@ pub(super) async fn run(carrier: Carrier, address: &str, round: &Round) -> Resul
         #[cfg(feature = "events")]
         Carrier::Nats => nats::core(address, round).await,
         #[cfg(feature = "events")]
-        Carrier::Jetstream => nats::jetstream(address, round).await,
+        Carrier::Jetstream | Carrier::JetstreamSingly => nats::jetstream(address, round).await,
         #[cfg(feature = "events")]
         Carrier::Rabbitmq => rabbitmq::run(address, round).await,
         #[cfg(feature = "events")]

@@ -96,8 +96,25 @@ pub(super) async fn jetstream(address: &str, round: &Round) -> Result<(Duration,
     });
     let publishing = jetstream::new(async_nats::connect(address).await?);
     let start = Instant::now();
+    let mut left = if round.bursts { round.events } else { 0 };
+    while left > 0 {
+        let burst = left.min(round.in_flight);
+        let mut answers = Vec::with_capacity(burst);
+        for _ in 0..burst {
+            let id = round.wire.id();
+            let message = PublishMessage::build()
+                .payload(round.wire.message_of(&id))
+                .message_id(&id);
+            let answer = publishing.send_publish(round.topic.clone(), message);
+            answers.push(answer.await?);
+        }
+        for answer in answers {
+            answer.await?;
+        }
+        left -= burst;
+    }
     let mut publishers = tokio::task::JoinSet::new();
-    for share in round.shares() {
+    for share in round.shares().filter(|_| !round.bursts) {
         let (context, subject, wire) =
             (publishing.clone(), round.topic.clone(), round.wire.clone());
         publishers.spawn(async move {
