@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use micro_runtime::Deadline;
-use micro_runtime::broker::{Broker, Delivery};
+use micro_runtime::broker::{Broker, Delivery, Message};
+use micro_runtime::{Deadline, ErrorKind};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -64,6 +64,40 @@ pub(super) async fn at_once<B: Broker>(kit: &Kit<impl Fn() -> B>, level: Deliver
         Ok::<_, String>(())
     };
     both(published, kit.all(&mut consumer, &events)).await
+}
+
+/// Many that are published together arrive as any others, and what is wrong with one is told for its place.
+pub(super) async fn together<B: Broker>(kit: &Kit<impl Fn() -> B>, level: Delivery) -> Case {
+    let (ours, theirs) = (kit.client(), kit.client());
+    let topic = kit.topic("together", level).concurrency(64);
+    let mut consumer = subscribe(&theirs, &topic).await?;
+    for round in 0..3 {
+        let events: Vec<_> = (0..300).map(|number| format!("{round} {number}")).collect();
+        let mut messages: Vec<_> = events
+            .iter()
+            .map(|body| message(&topic, body.clone()))
+            .collect();
+        messages.insert(150, Message::new("no topic", "x"));
+        let publishing = async {
+            let all = ours.publish_all(messages, level, Deadline::after(HUNG));
+            let failed = timeout(HUNG, all)
+                .await
+                .map_err(|_| format!("publish_all: not done within {HUNG:?}"))?;
+            let found: Vec<_> = (failed.iter())
+                .map(|(place, error)| (*place, error.kind()))
+                .collect();
+            match found == [(150, ErrorKind::Config)] {
+                true => Ok(()),
+                false => Err(format!("expected one of the 151st, found {failed:?}")),
+            }
+        };
+        both(publishing, kit.all(&mut consumer, &events)).await?;
+    }
+    let none = ours.publish_all(Vec::new(), level, Deadline::after(HUNG));
+    match none.await.is_empty() {
+        true => Ok(()),
+        false => Err("expected no failures of no events".to_owned()),
+    }
 }
 
 /// Publishes that are given up harm nobody: what is published after them arrives, once.

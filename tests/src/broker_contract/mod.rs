@@ -145,6 +145,11 @@ pub async fn run<B: Broker>(name: &str, make: impl Fn() -> B, able: Abilities) -
             report
                 .case(&title("given up subscribing"), load::ghosts(&kit, level))
                 .await;
+            if level == Delivery::AtMostOnce {
+                report
+                    .case(&title("a member stops"), sharing::stopped(&kit))
+                    .await;
+            }
         } else {
             report
                 .case(&title("no queues"), sharing::no_queues(&kit, level))
@@ -159,6 +164,9 @@ pub async fn run<B: Broker>(name: &str, make: impl Fn() -> B, able: Abilities) -
             .await;
         report
             .case(&title("given up publishing"), load::given_up(&kit, level))
+            .await;
+        report
+            .case(&title("many together"), load::together(&kit, level))
             .await;
         report
             .case(&title("close and again"), load::closed(&kit, level))

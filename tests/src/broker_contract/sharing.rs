@@ -3,7 +3,7 @@
 use std::slice::from_mut;
 
 use micro_runtime::ErrorKind;
-use micro_runtime::broker::{Broker, Delivery, Topic};
+use micro_runtime::broker::{Broker, Consumer as _, Delivery, Topic};
 
 use super::{
     CALM, Case, Kit, ack, bodies, both, close, next, publish, publish_all, subscribe, text, texts,
@@ -126,6 +126,39 @@ pub(super) async fn queue<B: Broker>(kit: &Kit<impl Fn() -> B>, level: Delivery)
         0 => Err("expected events for the member that is left, found none".to_owned()),
         _ => Ok(()),
     }
+}
+
+/// At most once, a member that stops is given nothing more, though it is not closed yet: the others have it all.
+pub(super) async fn stopped<B: Broker>(kit: &Kit<impl Fn() -> B>) -> Case {
+    let (ours, theirs, others) = (kit.client(), kit.client(), kit.client());
+    let topic = kit.topic("stops", Delivery::AtMostOnce).queue("workers");
+    let mut first = subscribe(&theirs, &topic).await?;
+    let mut second = subscribe(&others, &topic).await?;
+    let before = bodies(20);
+    both(publish_all(&ours, &topic, &before), async {
+        let mut came = 0;
+        while came < before.len() {
+            let event = tokio::select! {
+                event = kit.next(&mut first) => event?,
+                event = kit.next(&mut second) => event?,
+            };
+            ack(&event).await?;
+            came += 1;
+        }
+        Ok(())
+    })
+    .await?;
+    first.stop();
+    // It is asked without a wait; the server knows a moment later.
+    tokio::time::sleep(CALM * 4).await;
+    let after: Vec<_> = (0..20).map(|number| format!("after {number}")).collect();
+    both(
+        publish_all(&ours, &topic, &after),
+        kit.all(&mut second, &after),
+    )
+    .await?;
+    close(first).await?;
+    close(second).await
 }
 
 /// Queues get every event each, and so does a subscriber without one.

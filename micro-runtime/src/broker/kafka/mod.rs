@@ -335,6 +335,14 @@ impl Stream for KafkaConsumer {
 }
 
 impl Consumer for KafkaConsumer {
+    /// At most once, others of the queue get what this one would only lose. At least once, what was handed out needs
+    /// the membership until it is settled.
+    fn stop(&mut self) {
+        if let Some(subscription) = &mut self.0 {
+            subscription.stop_if_nothing_is_settled();
+        }
+    }
+
     async fn close(self) {
         if let Some(subscription) = self.0 {
             subscription.close().await;

@@ -86,6 +86,11 @@ impl Channel {
         })
     }
 
+    /// Ends the connection; nothing more comes.
+    pub(super) fn stop(&self) {
+        self.task.abort();
+    }
+
     /// How many events were dropped.
     pub(super) fn dropped(&self) -> u64 {
         self.inbox.dropped.load(Ordering::Relaxed)
@@ -94,7 +99,7 @@ impl Channel {
 
 impl Drop for Channel {
     fn drop(&mut self) {
-        self.task.abort();
+        self.stop();
     }
 }
 

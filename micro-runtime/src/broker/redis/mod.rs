@@ -344,6 +344,14 @@ impl Stream for RedisConsumer {
 }
 
 impl Consumer for RedisConsumer {
+    /// At most once, the server need send nothing more. At least once, what was handed out needs the connection until
+    /// it is settled.
+    fn stop(&mut self) {
+        if let Kind::Channel(channel) = &self.0 {
+            channel.stop();
+        }
+    }
+
     async fn close(self) {
         match self.0 {
             Kind::Stream(subscription) => subscription.close().await,

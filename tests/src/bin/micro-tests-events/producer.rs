@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use micro_runtime::Error;
-use micro_runtime::broker::{Message, Publisher};
+use micro_runtime::broker::{Broker as _, Message, Publisher};
+use micro_runtime::{Deadline, Error};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -17,6 +17,9 @@ const BATCH: Duration = Duration::from_millis(100);
 
 /// How long a publish may take: longer than any broker needs to come back.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// One turn of so many publishes that many together, the others one.
+const TOGETHER: usize = 4;
 
 /// Events with the same remainder have the same key.
 const KEYS: u64 = 8;
@@ -39,8 +42,10 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Error> {
     let file = File::options().create(true).append(true).open(log);
     let file = file.map_err(wrong)?;
 
-    let publisher = Publisher::<String>::new(&settings.broker()?, settings.text("topic")?)
-        .delivery(settings.level()?)?
+    let (broker, topic) = (settings.broker()?, settings.text("topic")?);
+    let level = settings.level()?;
+    let publisher = Publisher::<String>::new(&broker, topic)
+        .delivery(level)?
         .timeout(PATIENCE);
     let in_flight: usize = settings.number("in-flight")?;
     let room = Arc::new(Semaphore::new(in_flight));
@@ -51,34 +56,65 @@ pub(crate) async fn run(settings: &Settings) -> Result<(), Error> {
     println!("produces from {}", number + 1);
 
     let producing = async {
-        loop {
+        for turn in 0_usize.. {
             pace.tick().await;
+            let events = match turn.is_multiple_of(TOGETHER) {
+                true => TOGETHER as u64,
+                false => 1,
+            };
             // The semaphore is never closed.
-            let permit = Arc::clone(&room).acquire_owned().await.map_err(wrong)?;
-            number += 1;
-            let number = number;
-            let message = Message::new(publisher.topic(), number.to_string())
-                .key((number % KEYS).to_string())
-                .id(format!("{}-{number}", publisher.topic()))
-                .header("content-type", "text/plain");
-            let publish = publisher.publish_raw(message);
+            let room = Arc::clone(&room).acquire_many_owned(events as u32);
+            let mut permit = room.await.map_err(wrong)?;
+            let first = number + 1;
+            number += events;
+            let messages: Vec<_> = (first..=number)
+                .map(|number| {
+                    Message::new(topic, number.to_string())
+                        .key((number % KEYS).to_string())
+                        .id(format!("{topic}-{number}"))
+                        .header("content-type", "text/plain")
+                })
+                .collect();
+            let (publisher, broker) = (publisher.clone(), broker.clone());
             let acknowledged = acknowledged.clone();
             tokio::spawn(async move {
-                match publish.await {
-                    Ok(()) => {
-                        let (when, _room) = (now(), permit);
-                        let one = Acknowledged {
-                            number,
-                            when,
-                            _room,
-                        };
-                        // The writer ends last.
-                        let _ = acknowledged.send(one).await;
+                let failed = match <[Message; 1]>::try_from(messages) {
+                    Ok([message]) => {
+                        let published = publisher.publish_raw(message).await;
+                        published
+                            .err()
+                            .map(|error| (0, error))
+                            .into_iter()
+                            .collect()
                     }
-                    Err(error) => println!("{number} is not known to be kept: {error:?}"),
+                    Err(many) => {
+                        let deadline = Deadline::after(PATIENCE);
+                        broker.publish_all(many, level, deadline).await
+                    }
+                };
+                for (place, error) in &failed {
+                    let number = first + *place as u64;
+                    println!("{number} is not known to be kept: {error:?}");
+                }
+                for place in 0..events as usize {
+                    let (number, room) = (first + place as u64, permit.split(1));
+                    let (false, Some(_room)) =
+                        (failed.iter().any(|(failed, _)| *failed == place), room)
+                    else {
+                        continue;
+                    };
+                    let when = now();
+                    let one = Acknowledged {
+                        number,
+                        when,
+                        _room,
+                    };
+                    // The writer ends last.
+                    let _ = acknowledged.send(one).await;
                 }
             });
         }
+        Ok(())
     };
     let ended = tokio::select! {
         ended = producing => ended,

@@ -48,6 +48,7 @@ pub(super) struct Subscription {
     events: mpsc::Receiver<Handed>,
     leave: watch::Sender<bool>,
     task: Option<JoinHandle<()>>,
+    level: Delivery,
 }
 
 /// An event on its way to the handler; without a receipt, its slot is free when it is taken.
@@ -133,6 +134,7 @@ impl Subscription {
             events: receiver,
             leave,
             task: Some(task),
+            level: topic.level(),
         };
         match begun.await {
             Ok(Ok(())) => Ok(subscription),
@@ -157,6 +159,13 @@ impl Subscription {
         if let Some(task) = self.task.take() {
             // A server that is away is not told; the group finds out by the member's silence.
             let _ = timeout(CLOSE, task).await;
+        }
+    }
+
+    /// Leaves the group, unless what was handed out is to be settled first.
+    pub(super) fn stop_if_nothing_is_settled(&mut self) {
+        if self.level == Delivery::AtMostOnce {
+            self.stop();
         }
     }
 
