@@ -22,6 +22,7 @@ use super::fault::{ACCESS_REFUSED, Fault, NOT_ALLOWED, reply, shown};
 use super::publish::Outlet;
 use super::socket::{Socket, speak};
 use super::tap::Tap;
+use super::trial::Trials;
 use crate::backoff::Backoff;
 use crate::exchange::Io;
 use crate::lock::lock;
@@ -90,6 +91,8 @@ pub(super) struct Connected {
     pub(super) server: String,
     /// For publications at most once, and at least once.
     pub(super) outlets: [OnceCell<Arc<Outlet>>; 2],
+    /// Of the topics that are published on, in the same order.
+    pub(super) trials: [Trials; 2],
     gone: watch::Sender<bool>,
     useless: Notify,
     /// Why the server takes no publications at the moment.
@@ -302,6 +305,7 @@ async fn handshake(config: &Config, server: &Server, role: Role) -> Result<Conne
         tap,
         server: address.clone(),
         outlets: Default::default(),
+        trials: [Trials::new(), Trials::new()],
         gone: watch::Sender::new(false),
         useless: Notify::new(),
         blocked: Mutex::default(),

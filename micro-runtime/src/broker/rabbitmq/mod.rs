@@ -15,6 +15,7 @@
 //! | `socket` | our sockets and TLS, as the library wants to see them |
 //! | `tags` | which events of a channel were settled |
 //! | `tap` | what the server says that the library does not pass on |
+//! | `trial` | the first publish on a topic, apart from all others |
 //! | `wire` | a message as RabbitMQ carries it |
 
 mod config;
@@ -30,6 +31,7 @@ mod settle;
 mod socket;
 mod tags;
 mod tap;
+mod trial;
 mod wire;
 
 use std::fmt;

@@ -144,7 +144,12 @@ impl Publishing {
         loop {
             let connected = self.link.up(&mut trail.why).await?;
             trail.connected = Some(Arc::clone(&connected));
-            let outlet = match self.outlet(&connected, level).await {
+            let trial = of_level(&connected.trials, level).of(&message.topic).await;
+            let outlet = match trial {
+                Some(_) => Outlet::open(&connected, &self.config, level).await,
+                None => self.outlet(&connected, level).await,
+            };
+            let outlet = match outlet {
                 Ok(outlet) => outlet,
                 Err(Fault::Lost(why)) => {
                     trail.why = Some(why);
@@ -184,6 +189,12 @@ impl Publishing {
             };
             let (outcome, returned) = sent.settled(message.body.len()).await?;
             permit = returned;
+            if let (Some(trial), Outcome::Kept | Outcome::Unroutable | Outcome::Nacked) =
+                (&trial, &outcome)
+            {
+                trial.is_taken();
+            }
+            drop(trial);
             let again = level == Delivery::AtLeastOnce;
             match outcome {
                 Outcome::Kept => return Ok(()),
@@ -243,11 +254,7 @@ impl Publishing {
         connected: &Arc<Connected>,
         level: Delivery,
     ) -> Result<Arc<Outlet>, Fault> {
-        let [at_most_once, at_least_once] = &connected.outlets;
-        let cell = match level {
-            Delivery::AtMostOnce => at_most_once,
-            Delivery::AtLeastOnce => at_least_once,
-        };
+        let cell = of_level(&connected.outlets, level);
         let outlet = cell.get_or_try_init(|| Outlet::open(connected, &self.config, level));
         outlet.await.map(Arc::clone)
     }
@@ -378,6 +385,14 @@ impl Drop for Sent {
                 drop(rest.permit);
             });
         }
+    }
+}
+
+/// What there is for publications at this level.
+fn of_level<T>([at_most_once, at_least_once]: &[T; 2], level: Delivery) -> &T {
+    match level {
+        Delivery::AtMostOnce => at_most_once,
+        Delivery::AtLeastOnce => at_least_once,
     }
 }
 
