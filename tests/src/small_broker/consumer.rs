@@ -31,6 +31,7 @@ enum Command {
 pub struct SmallConsumer {
     events: mpsc::Receiver<Event>,
     commands: mpsc::UnboundedSender<Command>,
+    level: Delivery,
 }
 
 /// The side that speaks with the server.
@@ -72,6 +73,7 @@ impl SmallConsumer {
         SmallConsumer {
             events: receiver,
             commands,
+            level: topic.level(),
         }
     }
 }
@@ -85,6 +87,14 @@ impl Stream for SmallConsumer {
 }
 
 impl Consumer for SmallConsumer {
+    fn stop(&mut self) {
+        if self.level == Delivery::AtMostOnce {
+            let (done, _) = oneshot::channel();
+            // Without a server there is nobody to tell.
+            let _ = self.commands.send(Command::Bye(done));
+        }
+    }
+
     async fn close(self) {
         let (done, answer) = oneshot::channel();
         if self.commands.send(Command::Bye(done)).is_ok() {
