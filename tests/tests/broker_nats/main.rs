@@ -2,6 +2,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `cluster` | three servers that have every event |
 //! | `contract` | what every broker must show |
 //! | `go` | go-micro v2.9.1 and v5.30.0 |
 //! | `harm` | what others do meanwhile: streams removed, permissions changed, garbage, a slow network |
@@ -13,6 +14,7 @@
 //! | `slow` | handlers that are slower than events come |
 //! | `through` | publishers and subscriptions, as users have them |
 
+mod cluster;
 mod contract;
 mod go;
 mod harm;
