@@ -1,5 +1,5 @@
 # What the suites on real servers share. Sourced after lib.sh.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 source .ci/cargo-test-counts.sh
 
 # on_servers SERVER…: installs them, and tells the suites where they are.

@@ -93,7 +93,8 @@ impl Job {
             if self.round(body, &mut round).await {
                 return Ok(true);
             }
-            if !self.anybody_left().await {
+            // Rare, and large.
+            if !Box::pin(self.anybody_left()).await {
                 return Ok(false);
             }
             // Who came meanwhile is asked at once.

@@ -146,7 +146,7 @@ impl Directory {
         let wait = deadline.left();
         // Those who are known before the first answer may not be all.
         let enough = || answered.is_some() && !self.groups(topic).is_empty();
-        let looked = self.entry.look_up(deadline, enough).await;
+        let looked = Box::pin(self.entry.look_up(deadline, enough)).await;
         let groups = self.groups(topic);
         let Err(error) = looked else {
             return Ok(groups);

@@ -65,6 +65,11 @@ impl Topics {
         if lock(&self.0.known).contains(topic) {
             return Ok(());
         }
+        // Rare, and large: a publish on a topic that is there need have no room for it.
+        Box::pin(self.find_or_make(topic, deadline)).await
+    }
+
+    async fn find_or_make(&self, topic: &str, deadline: Deadline) -> Result<(), Error> {
         let (first, longest) = super::PAUSES;
         let mut backoff = Backoff::new(first, longest);
         let doing = format!("cannot make sure of the topic {topic:?}");

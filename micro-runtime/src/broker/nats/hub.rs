@@ -129,6 +129,11 @@ impl Hub {
         {
             return Ok(line);
         }
+        // Rare, and large: who has a connection need have no room for it.
+        Box::pin(self.line_by_and_by()).await
+    }
+
+    async fn line_by_and_by(&self) -> Result<Arc<Line>, Error> {
         let _waits = self.waits();
         let mut state = self.0.state.subscribe();
         loop {

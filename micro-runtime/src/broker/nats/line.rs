@@ -256,17 +256,8 @@ impl Line {
     /// Whether the server has allowed what was published on this topic since the mark, and flushed.
     pub(super) async fn allowed(&self, topic: &str, since: u64) -> Result<(), Lost> {
         if !lock(&self.allowed).contains(topic) {
-            // The server's refusal came before the answer to the flush, on another way through the library, whose task
-            // may be kept waiting.
-            let _ = timeout(REFUSAL, self.refused(PUBLISH, topic, since)).await;
-            self.flush().await?;
-            if self.refusal(PUBLISH, topic, since).is_none() {
-                let mut allowed = lock(&self.allowed);
-                if allowed.len() >= ALLOWED_MAX {
-                    allowed.clear();
-                }
-                allowed.insert(topic.to_owned());
-            }
+            // Rare, and large: who publishes on a known topic need have no room for it.
+            Box::pin(self.find_out(topic, since)).await?;
         }
         match self.refusal(PUBLISH, topic, since) {
             Some(why) => {
@@ -275,6 +266,22 @@ impl Line {
             }
             None => Ok(()),
         }
+    }
+
+    /// Waits for a refusal, for a moment; without one the topic is known from now on.
+    async fn find_out(&self, topic: &str, since: u64) -> Result<(), Lost> {
+        // The server's refusal came before the answer to the flush, on another way through the library, whose task
+        // may be kept waiting.
+        let _ = timeout(REFUSAL, self.refused(PUBLISH, topic, since)).await;
+        self.flush().await?;
+        if self.refusal(PUBLISH, topic, since).is_none() {
+            let mut allowed = lock(&self.allowed);
+            if allowed.len() >= ALLOWED_MAX {
+                allowed.clear();
+            }
+            allowed.insert(topic.to_owned());
+        }
+        Ok(())
     }
 
     /// What the server refuses from now on counts for whoever asks with this: it may have allowed since what it

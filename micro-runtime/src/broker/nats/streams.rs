@@ -79,14 +79,18 @@ impl Streams {
         if gate.done.load(Ordering::Acquire) {
             return Ok(());
         }
-        // The semaphore is never closed.
-        let _turn = gate.turn.acquire().await;
-        if gate.done.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        ensure(line, config, topic).await?;
-        gate.done.store(true, Ordering::Release);
-        Ok(())
+        // Rare, and large: a publish to a stream that is there need have no room for it.
+        let ensured = async {
+            // The semaphore is never closed.
+            let _turn = gate.turn.acquire().await;
+            if gate.done.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            ensure(line, config, topic).await?;
+            gate.done.store(true, Ordering::Release);
+            Ok(())
+        };
+        Box::pin(ensured).await
     }
 
     /// The stream is to be looked at again.

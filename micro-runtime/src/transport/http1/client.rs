@@ -197,9 +197,12 @@ impl Client {
                 done => return done.map_err(|lost| lost.failure),
             }
         }
-        let (sender, end) = self.open(deadline).await?;
-        let done = self.on(sender, request, max_body, Some(end)).await;
-        done.map_err(|lost| match lost.failure {
+        // Rare, and large: a request on a connection that there is need have no room for it.
+        let done = Box::pin(async {
+            let (sender, end) = self.open(deadline).await?;
+            self.on(sender, request, max_body, Some(end)).await
+        });
+        done.await.map_err(|lost| match lost.failure {
             Failure::Broken(why) if lost.unsent && !request.method.may_be_repeated() => {
                 Failure::Unreachable(why)
             }
