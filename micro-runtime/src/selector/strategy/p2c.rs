@@ -34,18 +34,26 @@ impl Strategy for P2c {
         if second >= first {
             second += 1;
         }
-        let (one, other) = (nodes.get(first)?, nodes.get(second)?);
-        let (cheap, dear) = if cost(&other) < cost(&one) {
+        let first_cost = cost(&nodes.get(first)?);
+        let second_cost = cost(&nodes.get(second)?);
+        let (cheap, dear) = if second_cost < first_cost {
             (second, first)
         } else {
             (first, second)
         };
         // The lowest bits hardly have a say in what they are of above.
-        if random.is_multiple_of(EXPLORED) && nodes.get(dear)?.is_worth_a_look() {
-            return Some(dear);
+        if random.is_multiple_of(EXPLORED) {
+            return explored(nodes, cheap, dear);
         }
         Some(cheap)
     }
+}
+
+/// Apart from the others, which need not know of it.
+#[cold]
+fn explored(nodes: &Nodes<'_>, cheap: usize, dear: usize) -> Option<usize> {
+    let looks = nodes.get(dear)?.is_worth_a_look();
+    Some(if looks { dear } else { cheap })
 }
 
 /// A number below `len`, from one of 32 bits: each of them equally likely, but for one part in 2³² (Lemire's
